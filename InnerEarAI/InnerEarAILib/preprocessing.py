@@ -1,0 +1,112 @@
+"""From a scan to what a network sees: resampling onto a grid, clipping and normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import SimpleITK as sitk
+
+from InnerEarAILib.volume import Grid, InputError, Volume
+
+CLIP_QUANTILES = (0.01, 0.99)
+"""Stebani et al. 2023, "Data processing and augmentation"."""
+
+QUANTILE_SAMPLE_VOXELS = 4_000_000
+"""Quantiles of larger images are taken from an even subset of about this size, which bounds time and memory."""
+
+SMALLEST_DEVIATION = 1e-6
+"""Below this standard deviation an image counts as constant."""
+
+
+def lattice_grid(
+    lower_lps: Sequence[float], upper_lps: Sequence[float], spacing_mm: float, least_shape: int = 1
+) -> Grid:
+    """The part of the patient-aligned lattice {spacing · (a, b, c)} that covers a box.
+
+    Working on one fixed lattice makes what the network sees depend on where tissue is, not on how the scanner's array
+    happens to be laid out.
+
+    Args:
+        lower_lps: lower corner of the box, mm.
+        upper_lps: upper corner.
+        spacing_mm: isotropic spacing.
+        least_shape: a shorter axis is widened evenly to this many voxels.
+    """
+    first = np.floor(np.asarray(lower_lps, float) / spacing_mm).astype(int)
+    last = np.ceil(np.asarray(upper_lps, float) / spacing_mm).astype(int)
+    missing = np.maximum(least_shape - (last - first + 1), 0)
+    first -= missing // 2
+    count = np.maximum(last - first + 1, least_shape)
+    return Grid.axis_aligned(count[::-1], spacing_mm, first * spacing_mm)
+
+
+def resample(volume: Volume, grid: Grid) -> np.ndarray:
+    """A scan's values on another grid, (k, j, i) float32; NaN where the scan has none.
+
+    Linear interpolation; where the new voxels are larger than the old ones, the scan is first smoothed along that axis
+    to the new voxel's width (a Gaussian of the variance by which the box kernels differ), so that nothing aliases.
+
+    Raises:
+        InputError: if the scan and the grid do not overlap.
+    """
+    near = _crop_to(volume, grid)
+    image = sitk.Cast(near.to_sitk(), sitk.sitkFloat32)
+    # Variance of a box of edge e is e²/12; the coarse voxel's minus the fine one's.
+    coarse_edge = grid.spacing_mm.min()
+    variance = np.maximum(coarse_edge**2 - near.spacing_mm**2, 0) / 12
+    for axis, sigma in enumerate(np.sqrt(variance)):
+        # A kernel far below the voxel is no smoothing at all, only rounding.
+        if sigma > 0.2 * near.spacing_mm[axis]:
+            image = sitk.RecursiveGaussian(
+                image, float(sigma), False, sitk.RecursiveGaussianImageFilter.ZeroOrder, axis
+            )
+    target = sitk.Resample(
+        image,
+        [int(n) for n in grid.shape[::-1]],
+        sitk.Transform(),
+        sitk.sitkLinear,
+        grid.origin_lps.tolist(),
+        grid.spacing_mm.tolist(),
+        grid.directions.ravel().tolist(),
+        float("nan"),
+        sitk.sitkFloat32,
+    )
+    return sitk.GetArrayFromImage(target)
+
+
+def normalise(voxels: np.ndarray) -> np.ndarray:
+    """Clipped at the 1st and 99th percentile, mean 0, standard deviation 1; float32, same shape.
+
+    NaN voxels (outside the scan) count for nothing and become the lowest value, as air does.
+
+    Raises:
+        InputError: if every voxel is the same or there are none.
+
+    Source:
+        Stebani et al. 2023, "Data processing and augmentation".
+    """
+    stride = max(1, voxels.size // QUANTILE_SAMPLE_VOXELS)
+    known = voxels.reshape(-1)[::stride]
+    known = known[np.isfinite(known)]
+    if known.size == 0 or known.max() - known.min() < SMALLEST_DEVIATION:
+        raise InputError("Every voxel of the scan has the same value there; choose a scan that shows tissue.")
+    low, high = np.quantile(known, CLIP_QUANTILES)
+    clipped = np.clip(known, low, high)
+    mean, deviation = float(clipped.mean(dtype=np.float64)), float(clipped.std(dtype=np.float64))
+    if deviation < SMALLEST_DEVIATION:
+        raise InputError("Nearly every voxel of the scan has the same value there; choose a scan that shows tissue.")
+    filled = np.clip(np.nan_to_num(voxels, nan=low), low, high)
+    return ((filled - mean) / deviation).astype(np.float32)
+
+
+def _crop_to(volume: Volume, grid: Grid) -> Volume:
+    corners_kji = volume.grid.to_indices(grid.corners_lps())[:, ::-1]
+    # Room for the smoothing kernel, which reaches about the new voxel's width.
+    reach = 4 * np.ceil(grid.spacing_mm.max() / volume.spacing_mm[::-1]) + 2
+    near = volume.crop(
+        np.floor(corners_kji.min(0) - reach).astype(int), np.ceil(corners_kji.max(0) + reach + 1).astype(int)
+    )
+    if near.voxels.size == 0:
+        raise InputError("The scan does not reach the region to be looked at; check its position in space.")
+    return near
