@@ -1,0 +1,247 @@
+"""The paper's network: one encoder, and two decoders that draw the labyrinth and the landmark heatmaps.
+
+What the paper leaves open is chosen as follows.
+
+Where the width changes. Strided and transposed convolutions keep the number of feature maps, as the paper says for
+both pathways. In the encoder the first convolution of a level widens; the decoder is its mirror image, so the second
+convolution of a level narrows to the width of the level above, and what a transposed convolution brings up has as many
+maps as the encoder's beside it (at the lowest step 320 beside 256).
+
+Gates. Additive attention gates (Oktay et al. 2018); their inner width is that of the encoder map. So the network at the
+paper's widths has 25.45 million parameters.
+
+Normalisation. It comes first in every unit, but the very first is left out: instance normalisation of the raw,
+single-channel tile would erase the brightness that the scan-wide normalisation has just set (a tile of air, a tile of
+bone), and blow the noise of an empty tile up to unit variance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+
+from InnerEarAILib.networks.blocks import Activation, AttentionGate, DoubleConvolution, Normalisation
+
+Gates = Literal["both", "segmentation", "heatmaps", "none"]
+Heads = Literal["both", "segmentation", "heatmaps"]
+
+LARGEST_TERMINAL_COUNT = 3
+"""Supervision terminals t1 to t3 of each head, below the output t0 (paper, Fig. 2)."""
+
+
+@dataclass(frozen=True)
+class DualHeadUNetConfig:
+    """Everything that the ablations vary in the network; the defaults are the gold status of the paper.
+
+    Attributes:
+        in_channels: channels of the image.
+        widths: feature maps of each encoder level, finest first; at least two levels.
+        segmentation_channels: channels of the segmentation.
+        landmark_channels: heatmaps, one for each landmark.
+        normalisation: "instance" or "batch".
+        activation: "mish", "leaky_relu" (slope 0.025), "relu", "prelu", "gelu" or "silu".
+        attention_gates: which decoders gate their skip connections.
+        heads: which decoders there are.
+        deep_supervision: whether lower decoder levels have outputs of their own while training.
+
+    Raises:
+        ValueError: if a value is not one of the choices, or a width is not positive.
+    """
+
+    in_channels: int = 1
+    widths: tuple[int, ...] = (32, 64, 128, 256, 320)
+    segmentation_channels: int = 1
+    landmark_channels: int = 3
+    normalisation: Normalisation = "instance"
+    activation: Activation = "mish"
+    attention_gates: Gates = "both"
+    heads: Heads = "both"
+    deep_supervision: bool = True
+
+    def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "widths", tuple(self.widths))
+        except TypeError:
+            raise ValueError(f"widths must be a list of feature map counts, got {self.widths!r}") from None
+        if len(self.widths) < 2:
+            raise ValueError(f"widths must name at least two levels, got {list(self.widths)}")
+        counts = {"in_channels": self.in_channels, "segmentation_channels": self.segmentation_channels}
+        counts |= {"landmark_channels": self.landmark_channels}
+        counts |= {f"widths[{level}]": width for level, width in enumerate(self.widths)}
+        for name, count in counts.items():
+            if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+                raise ValueError(f"{name} must be a positive whole number, got {count!r}")
+        choices = {"normalisation": Normalisation, "activation": Activation, "attention_gates": Gates, "heads": Heads}
+        for name, kind in choices.items():
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}; got {getattr(self, name)!r}")
+        if not isinstance(self.deep_supervision, bool):
+            raise ValueError(f"deep_supervision must be true or false, got {self.deep_supervision!r}")
+
+    @property
+    def size_multiple(self) -> int:
+        """Every spatial size must be a multiple of this: 2 for each step down."""
+        return 2 ** (len(self.widths) - 1)
+
+    @property
+    def terminal_count(self) -> int:
+        """Supervision terminals of each head: three, or fewer where there are fewer lower decoder levels."""
+        return min(LARGEST_TERMINAL_COUNT, len(self.widths) - 2) if self.deep_supervision else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON or TOML."""
+        return asdict(self) | {"widths": list(self.widths)}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> DualHeadUNetConfig:
+        """The configuration with these fields, the others at their defaults.
+
+        Raises:
+            ValueError: if a field is unknown or its value is not allowed.
+        """
+        known = [entry.name for entry in fields(DualHeadUNetConfig)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f"unknown network field {', '.join(unknown)}; known are {', '.join(known)}")
+        return DualHeadUNetConfig(**values)
+
+
+class NetworkOutput(NamedTuple):
+    """What the network says about a batch of tiles.
+
+    Attributes:
+        segmentation: logits (before the sigmoid), (b, segmentation_channels, k, j, i); None without that head.
+        heatmaps: (b, landmark_channels, k, j, i), no activation; None without that head.
+        segmentation_terminals: logits at a half, a quarter, an eighth of the size (t1, t2, t3); only while training.
+        heatmap_terminals: the same for the heatmaps.
+    """
+
+    segmentation: Tensor | None
+    heatmaps: Tensor | None
+    segmentation_terminals: tuple[Tensor, ...]
+    heatmap_terminals: tuple[Tensor, ...]
+
+
+class Encoder(nn.Module):
+    """Double convolutions, finest level first, with strided 2×2×2 convolutions between the levels."""
+
+    def __init__(self, config: DualHeadUNetConfig) -> None:
+        super().__init__()
+        widths = config.widths
+        self.levels = nn.ModuleList(
+            DoubleConvolution(before, width, width, config.normalisation, config.activation, normalise_input=level > 0)
+            for level, (before, width) in enumerate(zip((config.in_channels, *widths[:-1]), widths, strict=True))
+        )
+        self.downs = nn.ModuleList(nn.Conv3d(width, width, kernel_size=2, stride=2) for width in widths[:-1])
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """The feature maps of every level, finest first."""
+        maps = [self.levels[0](image)]
+        for down, level in zip(self.downs, self.levels[1:], strict=True):
+            maps.append(level(down(maps[-1])))
+        return maps
+
+
+class DecoderLevel(nn.Module):
+    """Up, beside the (gated) encoder map, double convolution."""
+
+    def __init__(self, config: DualHeadUNetConfig, below: int, width: int, above: int, gated: bool) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose3d(below, below, kernel_size=2, stride=2)
+        self.gate = AttentionGate(width, below) if gated else None
+        self.convolutions = DoubleConvolution(below + width, width, above, config.normalisation, config.activation)
+
+    def forward(self, decoder_map: Tensor, encoder_map: Tensor) -> Tensor:
+        """Maps (b, below, k, j, i) and (b, width, 2k, 2j, 2i) to (b, above, 2k, 2j, 2i)."""
+        skip = encoder_map if self.gate is None else self.gate(encoder_map, decoder_map)
+        return self.convolutions(torch.cat((self.up(decoder_map), skip), dim=1))
+
+
+class Decoder(nn.Module):
+    """One head: decoder levels from the lowest up, the output t0, and the terminals t1 to t3."""
+
+    def __init__(self, config: DualHeadUNetConfig, channels_out: int, gated: bool) -> None:
+        super().__init__()
+        widths = config.widths
+        arriving = [widths[max(level - 1, 0)] for level in range(len(widths) - 1)] + [widths[-1]]
+        self.levels = nn.ModuleList(
+            DecoderLevel(config, arriving[level + 1], widths[level], arriving[level], gated)
+            for level in range(len(widths) - 1)
+        )
+        self.output = nn.Conv3d(arriving[0], channels_out, kernel_size=1)
+        self.terminals = nn.ModuleList(
+            nn.Conv3d(arriving[level], channels_out, kernel_size=1) for level in range(1, config.terminal_count + 1)
+        )
+
+    def forward(self, encoder_maps: list[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The output and, while training, its terminals, finest first."""
+        decoder_map = encoder_maps[-1]
+        terminals: list[Tensor] = []
+        for level in reversed(range(len(self.levels))):
+            decoder_map = self.levels[level](decoder_map, encoder_maps[level])
+            if self.training and 1 <= level <= len(self.terminals):
+                terminals.append(self.terminals[level - 1](decoder_map))
+        return self.output(decoder_map), tuple(reversed(terminals))
+
+
+class DualHeadUNet(nn.Module):
+    """Joint segmentation and landmark network.
+
+    Source:
+        Stebani et al. 2023, "Algorithm and network architecture" and Fig. 2.
+    """
+
+    def __init__(self, config: DualHeadUNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or DualHeadUNetConfig()
+        self.encoder = Encoder(self.config)
+        self.segmentation_head = self._head("segmentation", self.config.segmentation_channels)
+        self.heatmap_head = self._head("heatmaps", self.config.landmark_channels)
+        self.apply(_initialise_uniformly)
+
+    def _head(self, name: Literal["segmentation", "heatmaps"], channels_out: int) -> Decoder | None:
+        if self.config.heads not in ("both", name):
+            return None
+        return Decoder(self.config, channels_out, gated=self.config.attention_gates in ("both", name))
+
+    def forward(self, image: Tensor) -> NetworkOutput:
+        """Segmentation logits and heatmaps of a batch of tiles.
+
+        Args:
+            image: normalised intensities, (b, in_channels, k, j, i); sizes are multiples of `config.size_multiple`.
+
+        Returns:
+            The outputs of both heads; terminals only in training mode with deep supervision.
+
+        Raises:
+            ValueError: if the shape does not fit.
+        """
+        multiple = self.config.size_multiple
+        if image.ndim != 5 or image.shape[1] != self.config.in_channels:
+            raise ValueError(f"expected (batch, {self.config.in_channels}, k, j, i), got {tuple(image.shape)}")
+        if any(size % multiple for size in image.shape[2:]):
+            raise ValueError(f"tile sizes must be multiples of {multiple}, got {tuple(image.shape[2:])}")
+        maps = self.encoder(image)
+        segmentation, segmentation_terminals = (
+            (None, ()) if self.segmentation_head is None else self.segmentation_head(maps)
+        )
+        heatmaps, heatmap_terminals = (None, ()) if self.heatmap_head is None else self.heatmap_head(maps)
+        return NetworkOutput(segmentation, heatmaps, segmentation_terminals, heatmap_terminals)
+
+
+def _initialise_uniformly(layer: nn.Module) -> None:
+    """Uniform weights of constant signal variance (He et al. 2015); biases zero. The paper says uniform, no more."""
+    if isinstance(layer, nn.Conv3d):
+        rectified = layer.kernel_size == (3, 3, 3)
+        nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu" if rectified else "linear")
+    elif isinstance(layer, nn.ConvTranspose3d):
+        bound = (3 / layer.in_channels) ** 0.5  # stride = kernel, so each voxel up sums over one voxel below
+        nn.init.uniform_(layer.weight, -bound, bound)
+    else:
+        return
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
