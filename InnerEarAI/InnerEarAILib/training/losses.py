@@ -1,0 +1,170 @@
+"""The composite loss: segmentation, heatmaps, and both again at the deep-supervision terminals.
+
+Source:
+    Stebani et al. 2023, eq. 1 and "Algorithm and network architecture". The weights between its terms stand in the
+    paper's supplement; those used here are ours and named in `LossConfig`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from monai.losses import DiceLoss
+from torch.nn import functional
+
+from InnerEarAILib.landmarks import gaussian_profiles
+from InnerEarAILib.training.samples import Batch
+from InnerEarAILib.training.schedules import HeatmapShape
+
+SegmentationLoss = Literal["dice_bce", "dice", "squared_dice", "log_cosh_dice", "bce"]
+SegmentationTerm = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights and kinds of the loss terms.
+
+    Attributes:
+        segmentation: which loss the segmentation head is trained with; the paper's is "dice_bce".
+        segmentation_weight: factor of the segmentation term; 0 trains the heatmaps alone.
+        heatmap_weight: factor of the heatmaps' mean squared error; 0 trains the segmentation alone. Landmarks fill few
+            voxels, so that a mean over all voxels is small beside the Dice term; 64 brings both to the same size.
+        supervision_weights: factor of the full output and of the terminals at half, a quarter, an eighth of its size.
+            Their sum is scaled to 1. Empty after the first: no deep supervision.
+    """
+
+    segmentation: SegmentationLoss = "dice_bce"
+    segmentation_weight: float = 1.0
+    heatmap_weight: float = 64.0
+    supervision_weights: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The loss and what it is made of, scalars.
+
+    Attributes:
+        total: what is minimised.
+        segmentation: segmentation loss of the full-size output, unweighted.
+        heatmap: mean squared error of the full-size heatmaps, unweighted.
+    """
+
+    total: torch.Tensor
+    segmentation: torch.Tensor
+    heatmap: torch.Tensor
+
+
+def segmentation_loss(kind: SegmentationLoss) -> SegmentationTerm:
+    """A loss between logits and labyrinth shares, both (b, 1, n, n, n); float32, 0 at a perfect prediction for Dice.
+
+    The Dice term is the soft Dice over the whole batch, in the form of Wang et al. 2023 (Dice semimetric losses): its
+    minimum is a prediction equal to the soft truth, which plain soft Dice does not give.
+
+    Raises:
+        ValueError: if the kind is none of those in SegmentationLoss.
+    """
+    soft_dice = DiceLoss(sigmoid=True, batch=True, soft_label=True)
+    squared_dice = DiceLoss(sigmoid=True, batch=True, squared_pred=True)
+    cross_entropy = functional.binary_cross_entropy_with_logits
+    kinds: dict[str, SegmentationTerm] = {
+        "dice_bce": lambda logits, truth: soft_dice(logits, truth) + cross_entropy(logits, truth),
+        "dice": soft_dice,
+        "squared_dice": squared_dice,
+        "log_cosh_dice": lambda logits, truth: torch.log(torch.cosh(soft_dice(logits, truth))),
+        "bce": cross_entropy,
+    }
+    if kind not in kinds:
+        raise ValueError(f"unknown segmentation loss {kind!r}; choose one of {', '.join(kinds)}")
+    return kinds[kind]
+
+
+def heatmap_truth(
+    landmarks_kji: torch.Tensor, shape: Sequence[int], heatmap: HeatmapShape, scale: int, device: torch.device
+) -> torch.Tensor:
+    """Heatmaps of a batch on the grid of a terminal.
+
+    Args:
+        landmarks_kji: (b, ears, 3, 3) voxel indices on the full grid, NaN where there is none (on the CPU).
+        shape: voxels (k, j, i) of the terminal.
+        heatmap: amplitude, and spread in voxels of the full grid.
+        scale: how many voxels of the full grid a voxel of the terminal spans along an axis.
+        device: where the heatmaps are to be.
+
+    Returns:
+        (b, 3, k, j, i) float32; where two ears share the tile, the higher of their Gaussians.
+    """
+    centres = (landmarks_kji.numpy() + 0.5) / scale - 0.5
+    truth = torch.zeros(len(centres), 3, *shape, device=device)
+    for row, ears in zip(truth, centres, strict=True):
+        for ear in ears:
+            for channel, centre in enumerate(ear):
+                if np.isnan(centre).any():
+                    continue
+                k, j, i = (
+                    torch.from_numpy(profile).to(device)
+                    for profile in gaussian_profiles(centre, tuple(shape), heatmap.spread / scale)
+                )
+                gaussian = heatmap.amplitude * k[:, None, None] * j[None, :, None] * i[None, None, :]
+                torch.maximum(row[channel], gaussian, out=row[channel])
+    return truth
+
+
+def heatmap_error(predicted: torch.Tensor, truth: torch.Tensor, known: torch.Tensor, power: int = 2) -> torch.Tensor:
+    """Mean over voxels of |predicted − truth|^power, of the known landmarks alone.
+
+    Args:
+        predicted: (b, 3, k, j, i).
+        truth: (b, 3, k, j, i).
+        known: (b, 3) bool.
+        power: 2 for the mean squared error, 1 for the mean absolute error.
+
+    Returns:
+        A scalar; 0 where no landmark of the batch is known.
+    """
+    errors = (predicted.float() - truth).abs().pow(power).mean(dim=(2, 3, 4))
+    return (errors * known).sum() / known.sum().clamp(min=1)
+
+
+class JointLoss:
+    """Segmentation and heatmap loss of a network output, with deep supervision."""
+
+    def __init__(self, config: LossConfig) -> None:
+        self._config = config
+        self._segmentation = segmentation_loss(config.segmentation)
+
+    def __call__(self, output, batch: Batch, heatmap: HeatmapShape) -> LossTerms:
+        """The loss of a NetworkOutput against its batch, with heatmaps of the given amplitude and spread.
+
+        A head that the network does not have (None) contributes nothing.
+        """
+        levels = list(
+            zip(
+                (output.segmentation, *output.segmentation_terminals),
+                (output.heatmaps, *output.heatmap_terminals),
+                strict=True,
+            )
+        )
+        weights = self._config.supervision_weights[: len(levels)]
+        device = batch.image.device
+        total = torch.zeros((), device=device)
+        first: list[torch.Tensor] = []
+        for weight, (segmentation, heatmaps) in zip(weights, levels, strict=False):
+            share = weight / sum(weights)
+            terms = [torch.zeros((), device=device), torch.zeros((), device=device)]
+            if segmentation is not None and self._config.segmentation_weight:
+                scale = batch.labyrinth.shape[-1] // segmentation.shape[-1]
+                truth = functional.avg_pool3d(batch.labyrinth, scale) if scale > 1 else batch.labyrinth
+                terms[0] = self._segmentation(segmentation.float(), truth)
+            if heatmaps is not None and self._config.heatmap_weight:
+                scale = batch.labyrinth.shape[-1] // heatmaps.shape[-1]
+                truth = heatmap_truth(batch.landmarks_kji, heatmaps.shape[2:], heatmap, scale, device)
+                terms[1] = heatmap_error(heatmaps, truth, batch.known)
+            first = first or terms
+            total = total + share * (
+                self._config.segmentation_weight * terms[0] + self._config.heatmap_weight * terms[1]
+            )
+        return LossTerms(total, first[0].detach(), first[1].detach())
