@@ -1,0 +1,125 @@
+"""Where are the ears? A small network on the whole scan at a coarse spacing.
+
+The scan is looked at in overlapping blocks of the locator's tile size, each normalised by itself as in training, so
+that the air round a head or the size of the field does not matter. What it marks is gathered into at most two ears.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from InnerEarAILib.inference.predictor import predict
+from InnerEarAILib.model_store import ModelCard
+from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
+from InnerEarAILib.progress import Progress
+from InnerEarAILib.volume import Grid, InputError, Volume
+
+LEAST_PROBABILITY = 0.5
+"""A voxel at or above it is taken for labyrinth."""
+
+LEAST_VOLUME_MM3 = 40.0
+"""Smaller marks are no labyrinth: the smallest of 71 real ones has 140 mm³ (anatomy numbers in the README)."""
+
+SAME_EAR_MM = 15.0
+"""Marks whose centres are closer belong to one labyrinth (its extent is about 15 mm along each patient axis)."""
+
+BLOCK_OVERLAP_MM = 24.0
+"""More than the longest extent of a labyrinth, so that every labyrinth is whole in some block."""
+
+
+@dataclass(frozen=True)
+class EarCandidate:
+    """A place that looks like a labyrinth.
+
+    Attributes:
+        centre_lps: its centre of mass, (3,) mm.
+        volume_mm3: volume of what was marked.
+        probability: mean probability over the marked voxels.
+    """
+
+    centre_lps: np.ndarray
+    volume_mm3: float
+    probability: float
+
+
+def locate_ears(
+    volume: Volume, network: torch.nn.Module, card: ModelCard, device: torch.device, progress: Progress
+) -> tuple[EarCandidate, ...]:
+    """The labyrinths of a scan, at most two, the surest first.
+
+    Args:
+        volume: any CT; its own grid may be oblique, anisotropic or left-handed.
+        network: the locator's network.
+        card: its card (spacing, tile).
+        device: where to compute.
+        progress: told of every block.
+
+    Returns:
+        Candidates; empty where nothing looks like a labyrinth.
+    """
+    corners = volume.grid.corners_lps()
+    grid = lattice_grid(corners.min(0), corners.max(0), card.spacing_mm, card.tile_voxels)
+    coarse = resample(volume, grid)
+    probability = np.zeros(grid.shape, np.float32)
+    blocks = list(_blocks(grid, card.tile_voxels, int(np.ceil(BLOCK_OVERLAP_MM / card.spacing_mm))))
+    for number, block in enumerate(blocks):
+        progress.step("Finding the ears", number / len(blocks))
+        try:
+            normalised = normalise(coarse[block])
+        except InputError:
+            continue  # nothing but air, or outside the scan
+        seen = predict(network, normalised, tile=card.tile_voxels, views=1, device=device)
+        probability[block] = np.maximum(probability[block], seen.probability)
+    # The padding that normalise() puts outside the scan cannot hold an ear.
+    probability[~np.isfinite(coarse)] = 0
+    return gather_candidates(probability, grid)
+
+
+def gather_candidates(probability: np.ndarray, grid: Grid) -> tuple[EarCandidate, ...]:
+    """The (at most two) labyrinths in a probability map, the surest first.
+
+    Args:
+        probability: (k, j, i), 0 to 1.
+        grid: its grid.
+    """
+    components, count = ndimage.label(probability >= LEAST_PROBABILITY, np.ones((3, 3, 3)))
+    voxel_mm3 = float(np.prod(grid.spacing_mm))
+    clusters: list[dict[str, np.ndarray | float]] = []
+    numbers = np.arange(1, count + 1)
+    masses = np.atleast_1d(ndimage.sum(probability, components, numbers)) if count else np.zeros(0)
+    for number in numbers[np.argsort(-masses)]:
+        indices_kji = np.argwhere(components == number)
+        weights = probability[tuple(indices_kji.T)]
+        centre = grid.to_lps(np.average(indices_kji, axis=0, weights=weights)[::-1])
+        home = next((c for c in clusters if np.linalg.norm(c["centre"] - centre) < SAME_EAR_MM), None)
+        if home is None:
+            clusters.append({"centre": centre, "mass": weights.sum(), "voxels": len(weights)})
+            continue
+        share = weights.sum() / (home["mass"] + weights.sum())
+        home["centre"] = (1 - share) * home["centre"] + share * centre
+        home["mass"] += weights.sum()
+        home["voxels"] += len(weights)
+    candidates = [
+        EarCandidate(c["centre"], float(c["voxels"] * voxel_mm3), float(c["mass"] / c["voxels"])) for c in clusters
+    ]
+    real = [c for c in candidates if c.volume_mm3 >= LEAST_VOLUME_MM3]
+    return tuple(sorted(real, key=lambda c: -c.probability * c.volume_mm3)[:2])
+
+
+def _blocks(grid: Grid, tile: int, overlap: int) -> Sequence[tuple[slice, slice, slice]]:
+    starts = []
+    for n in grid.shape:
+        last = n - tile
+        steps = max(1, int(np.ceil(last / max(1, tile - overlap)))) if last > 0 else 0
+        starts.append(np.unique(np.linspace(0, last, steps + 1).astype(int)) if steps else np.array([0]))
+    return [
+        (slice(k, k + tile), slice(j, j + tile), slice(i, i + tile))
+        for k in starts[0]
+        for j in starts[1]
+        for i in starts[2]
+    ]

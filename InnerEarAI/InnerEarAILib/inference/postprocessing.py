@@ -1,0 +1,106 @@
+"""From a network's prediction to a labyrinth and its landmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from InnerEarAILib.ear_result import LandmarkResult
+from InnerEarAILib.inference.predictor import ViewPeak
+from InnerEarAILib.landmarks import LANDMARK_NAMES, decode_heatmap
+from InnerEarAILib.volume import Grid, Volume
+
+THRESHOLD = 0.5
+"""Probability from which a voxel is labyrinth (paper: sigmoid output, rounded)."""
+
+REGION_SHARE = 0.05
+"""Share of the largest region's volume from which a region close to it is kept."""
+
+JOINED_MM = 1.0
+"""Regions this close to the largest one may belong to it: partial volume tears thin canals apart."""
+
+LEAST_PEAK = 0.2
+"""Share of the trained heatmap amplitude below which a landmark counts as not found; ours."""
+
+TRUSTED_SCATTER_MM = 1.0
+"""Scatter over the views at which the confidence has fallen to half; ours."""
+
+
+def upsample(voxels: np.ndarray, grid: Grid, factor: int) -> Volume:
+    """A map on a lattice `factor` times finer, same outer box, by cubic interpolation; float32.
+
+    Args:
+        voxels: (k, j, i).
+        grid: its grid.
+        factor: 1 or more.
+    """
+    if factor == 1:
+        return Volume(voxels.astype(np.float32, copy=False), grid.affine_lps)
+    fine = ndimage.zoom(voxels.astype(np.float32), factor, order=3, mode="nearest", grid_mode=True)
+    affine = grid.affine_lps.copy()
+    affine[:3, :3] /= factor
+    # Outer boxes coincide, so the first fine centre lies before the first coarse one.
+    affine[:3, 3] = grid.to_lps(np.full(3, (1 / factor - 1) / 2))
+    return Volume(fine, affine)
+
+
+def labyrinth_mask(probability: Volume, largest_region: bool) -> Volume:
+    """The labyrinth, uint8 0 or 1, on the probability's grid.
+
+    Args:
+        probability: 0 to 1.
+        largest_region: keep the largest region and sizeable ones close to it (REGION_SHARE, JOINED_MM) alone; the
+            paper's figures are without it.
+    """
+    mask = probability.voxels >= THRESHOLD
+    if largest_region and mask.any():
+        mask = _largest(mask, float(probability.spacing_mm.min()))
+    return probability.with_voxels(mask.astype(np.uint8))
+
+
+def _largest(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
+    regions, count = ndimage.label(mask)
+    if count == 1:
+        return mask
+    sizes = np.bincount(regions.ravel())[1:]
+    largest = regions == 1 + int(np.argmax(sizes))
+    near = ndimage.distance_transform_edt(~largest) * spacing_mm <= JOINED_MM
+    nearest = ndimage.minimum(~near, regions, np.arange(1, count + 1)) == 0
+    keep = np.flatnonzero(nearest & (sizes >= REGION_SHARE * sizes.max())) + 1
+    return np.isin(regions, keep)
+
+
+def landmark_results(
+    heatmaps: np.ndarray, peaks: Sequence[Sequence[ViewPeak]], grid: Grid, amplitude: float
+) -> tuple[LandmarkResult, ...]:
+    """The three landmarks: position by argmax with sub-voxel refinement, confidence from height and scatter.
+
+    Args:
+        heatmaps: (3, k, j, i), mean over the views.
+        peaks: per view, per landmark: the view's own peak; a single view tells no scatter.
+        grid: the heatmaps' grid.
+        amplitude: of the heatmaps that the network was trained with.
+
+    Returns:
+        In the order of LANDMARK_NAMES; without a position where the peak is below LEAST_PEAK of the amplitude.
+    """
+    results = []
+    for channel, name in enumerate(LANDMARK_NAMES):
+        peak = decode_heatmap(heatmaps[channel])
+        height = max(0.0, peak.height / amplitude)
+        scatter_mm = _scatter_mm([view[channel] for view in peaks], grid)
+        if height < LEAST_PEAK:
+            results.append(LandmarkResult(name, None, 0.0, scatter_mm))
+            continue
+        trust = 1.0 if scatter_mm is None else 1 / (1 + (scatter_mm / TRUSTED_SCATTER_MM) ** 2)
+        results.append(LandmarkResult(name, grid.to_lps(peak.index_kji[::-1]), min(1.0, height) * trust, scatter_mm))
+    return tuple(results)
+
+
+def _scatter_mm(peaks: Sequence[ViewPeak], grid: Grid) -> float | None:
+    if len(peaks) < 2:
+        return None
+    positions = np.array([grid.to_lps(np.asarray(p.index_kji)[::-1]) for p in peaks])
+    return float(np.sqrt(((positions - positions.mean(0)) ** 2).sum(1).mean()))

@@ -1,0 +1,331 @@
+"""The route of a scan: Volume in, ScanResult out. The only place where the steps are put in order.
+
+1. check_scan            refuses what cannot be an ear CT
+2. choose the model      by name, or by the scan's resolution and the device
+3. locate                where are the ears? (or: the whole volume, as the paper does)
+4. resample, normalise   onto the model's lattice
+5. predict               tiles × views: mean and standard deviation
+6. postprocess           labyrinth mask on a fine grid, three landmarks
+7. assess                side, plausibility, flags
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from InnerEarAILib import __version__
+from InnerEarAILib.ear_result import EarResult, ScanResult, Side
+from InnerEarAILib.inference.device import choose_device
+from InnerEarAILib.inference.locator import EarCandidate, gather_candidates, locate_ears
+from InnerEarAILib.inference.postprocessing import labyrinth_mask, landmark_results, upsample
+from InnerEarAILib.inference.predictor import Prediction, predict
+from InnerEarAILib.inference.quality import assess, centre_of_mass, side_by_chirality
+from InnerEarAILib.model_store import choose_model, list_models, load_card, load_network
+from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
+from InnerEarAILib.progress import Progress
+from InnerEarAILib.scan_checks import check_scan
+from InnerEarAILib.volume import Grid, InputError, Volume
+
+FINE_SPACING_MM = 0.15
+"""Masks are written on a grid at least about this fine, so that the surface of a coarse model's labyrinth is smooth."""
+
+MASK_MARGIN_VOXELS = 6
+"""Room left round the labyrinth when its probability is cut out for upsampling: more than the cubic kernel's reach."""
+
+LEAST_LABYRINTH_MM3 = 40.0
+"""A smaller segmentation is no labyrinth (smallest of 71 real ones: 140 mm³)."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A name for a choice between thoroughness and time."""
+
+    locate: bool
+    views: int
+    postprocess: bool
+
+
+PRESETS = {
+    "paper": Preset(locate=False, views=10, postprocess=False),
+    "standard": Preset(locate=True, views=10, postprocess=True),
+    "fast": Preset(locate=True, views=1, postprocess=True),
+}
+"""paper: whole volume, ten views, raw output (Stebani et al. 2023). The others look round each ear that is located."""
+
+
+@dataclass(frozen=True)
+class SegmenterOptions:
+    """What a caller may choose.
+
+    Attributes:
+        preset: a key of PRESETS.
+        model: name of a folder in models/, or "auto" (by the scan's resolution and the device).
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        ear: "auto" takes every ear found; "left" and "right" that one alone; "both" expects two.
+        locate, views, postprocess: take the place of the preset's choice where not None.
+    """
+
+    preset: Literal["paper", "standard", "fast"] = "standard"
+    model: str = "auto"
+    device: str = "auto"
+    ear: Literal["auto", "left", "right", "both"] = "auto"
+    locate: bool | None = None
+    views: int | None = None
+    postprocess: bool | None = None
+
+    def resolved(self) -> Preset:
+        """The preset with the caller's changes.
+
+        Raises:
+            InputError: for an unknown preset or ear, or a number of views other than 1 and 10.
+        """
+        if self.preset not in PRESETS:
+            raise InputError(f"There is no preset “{self.preset}”; choose one of {', '.join(PRESETS)}.")
+        if self.ear not in ("auto", "left", "right", "both"):
+            raise InputError(f"There is no ear “{self.ear}”; choose auto, left, right or both.")
+        if self.views not in (None, 1, 10):
+            raise InputError(f"The number of views is 1 or 10, not {self.views}.")
+        changes = {"locate": self.locate, "views": self.views, "postprocess": self.postprocess}
+        return replace(PRESETS[self.preset], **{k: v for k, v in changes.items() if v is not None})
+
+
+def segment(
+    volume: Volume,
+    options: SegmenterOptions = SegmenterOptions(),
+    progress: Progress = Progress(),
+    models_directory: Path | None = None,
+) -> ScanResult:
+    """The inner ears of a scan.
+
+    Args:
+        volume: a CT of a temporal bone or head, any scaling of its values.
+        options: see SegmenterOptions.
+        progress: told of every step; asked between tiles whether to stop.
+        models_directory: where the models are; None for the shipped ones.
+
+    Returns:
+        The result; without ears where no inner ear was found.
+
+    Raises:
+        InputError: the scan or an option cannot be used.
+        ModelError: a model is missing, damaged or does not fit its card.
+        Cancelled: the caller wanted it to stop.
+    """
+    route = _Route(volume, options, progress, models_directory)
+    with route.timed("checking"):
+        check_scan(volume)
+    with route.timed("loading the model"):
+        route.choose_model()
+    if route.preset.locate:
+        with route.timed("finding the ears"):
+            candidates = route.locate()
+        ears = [route.ear_at(candidate) for candidate in candidates]
+    else:
+        ears = route.ears_of_the_whole_scan()
+    return route.result([ear for ear in ears if ear is not None])
+
+
+@dataclass
+class _Route:
+    """One scan on its way: what every step needs to know, and what was noted."""
+
+    volume: Volume
+    options: SegmenterOptions
+    progress: Progress
+    models_directory: Path | None
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    provenance: dict[str, str | float | int | bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.preset = self.options.resolved()
+        self.device = choose_device(self.options.device)
+        self.progress = replace(self.progress, on_note=self._note(self.progress))
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - begin
+
+    def choose_model(self) -> None:
+        if self.options.model == "auto":
+            spacing_mm = float(self.volume.spacing_mm.min())
+            self.card = choose_model(spacing_mm, self.device, list_models(self.models_directory))
+        else:
+            self.card = load_card(self.options.model, self.models_directory)
+        self.progress.step(f"Loading the model {self.card.name}")
+        self.network = load_network(self.card, self.device)
+
+    def locate(self) -> tuple[EarCandidate, ...]:
+        locator = load_card("locator", self.models_directory)
+        self.provenance["locator.sha256"] = locator.weights_sha256
+        network = load_network(locator, self.device)
+        return locate_ears(self.volume, network, locator, self.device, self.progress)
+
+    def ear_at(self, candidate: EarCandidate) -> EarResult | None:
+        """The ear round a place; looked at once more from its own centre where it reaches over the region's border."""
+        centre = candidate.centre_lps
+        for _ in range(2):
+            grid = lattice_grid(centre, centre, self.card.spacing_mm, self._region_voxels())
+            ear, known = self._predicted(grid)
+            mask = ear.probability >= 0.5
+            if not mask.any() or not _touches_border(mask & known):
+                break
+            centre = grid.to_lps(np.argwhere(mask).mean(0)[::-1])
+        return self._composed(ear, grid, known)
+
+    def ears_of_the_whole_scan(self) -> list[EarResult | None]:
+        """The paper's way: everything is looked at; two ears are told apart by where they lie."""
+        corners = self.volume.grid.corners_lps()
+        grid = lattice_grid(corners.min(0), corners.max(0), self.card.spacing_mm, self.card.tile_voxels)
+        prediction, known = self._predicted(grid)
+        candidates = gather_candidates(prediction.probability, grid)
+        if len(candidates) < 2:
+            return [self._composed(prediction, grid, known)] if candidates else []
+        ears = []
+        for candidate in candidates:
+            window = _window(grid, candidate.centre_lps, self._region_voxels())
+            # A view's own peaks are those of the whole scan, of one ear or the other: they tell nothing of this ear.
+            part = replace(
+                prediction,
+                probability=prediction.probability[window],
+                standard_deviation=None
+                if prediction.standard_deviation is None
+                else prediction.standard_deviation[window],
+                heatmaps=prediction.heatmaps[(slice(None), *window)],
+                view_peaks=(),
+            )
+            start_ijk = [axis.start for axis in window][::-1]
+            part_grid = Grid.axis_aligned(part.probability.shape, grid.spacing_mm, grid.to_lps(start_ijk))
+            ears.append(self._composed(part, part_grid, known[window]))
+        return ears
+
+    def result(self, ears: list[EarResult]) -> ScanResult:
+        ears = self._wanted(self._told_apart(ears))
+        self.provenance |= {
+            "model": self.card.name,
+            "model.version": self.card.version,
+            "model.sha256": self.card.weights_sha256,
+            "model.trained_on": self.card.trained_on,
+            "library.version": __version__,
+            "torch.version": torch.__version__,
+            "device": str(self.device),
+            "preset": self.options.preset,
+            "views": self.preset.views,
+            "located": self.preset.locate,
+            "postprocessed": self.preset.postprocess,
+        }
+        self.provenance |= {f"seconds.{step}": round(value, 3) for step, value in self.seconds.items()}
+        ordered = sorted(ears, key=lambda ear: ear.side, reverse=True)
+        return ScanResult(self.volume.name, self.volume.grid, tuple(ordered), self.provenance, tuple(self.notes))
+
+    def _predicted(self, grid: Grid) -> tuple[Prediction, np.ndarray]:
+        with self.timed("resampling"):
+            self.progress.step("Resampling the scan")
+            values = resample(self.volume, grid)
+            known = np.isfinite(values)
+            normalised = normalise(values)
+        with self.timed("predicting"):
+            prediction = predict(
+                self.network,
+                normalised,
+                tile=self.card.tile_voxels,
+                overlap=self.card.overlap_voxels,
+                views=self.preset.views,
+                device=self.device,
+                progress=self.progress,
+            )
+        self.provenance |= {f"execution.{key}": value for key, value in prediction.execution.items()}
+        return prediction, known
+
+    def _composed(self, prediction: Prediction, grid: Grid, known: np.ndarray) -> EarResult | None:
+        with self.timed("postprocessing"):
+            self.progress.step("Drawing the labyrinth")
+            mask = labyrinth_mask(self._fine_probability(prediction, grid, known), self.preset.postprocess)
+            if np.count_nonzero(mask.voxels) * np.prod(mask.spacing_mm) < LEAST_LABYRINTH_MM3:
+                return None
+            landmarks = landmark_results(prediction.heatmaps, prediction.view_peaks, grid, self.card.heatmap_amplitude)
+            side = side_by_chirality(landmarks, centre_of_mass(mask))
+            spread = prediction.standard_deviation
+            quality = assess(
+                mask,
+                landmarks,
+                None if spread is None else float(spread[known].mean(dtype=np.float64)),
+                side,
+                self.options.ear if self.options.ear in ("left", "right") else None,
+                _touches_border((prediction.probability >= 0.5) & known, known),
+                self.card.figures.get("usual_standard_deviation"),
+            )
+            asked_for: Side = "left" if self.options.ear == "left" else "right"
+            uncertainty = None if spread is None else Volume(spread, grid.affine_lps)
+            return EarResult(side or asked_for, mask, landmarks, uncertainty, quality)
+
+    def _fine_probability(self, prediction: Prediction, grid: Grid, known: np.ndarray) -> Volume:
+        probability = np.where(known, prediction.probability, 0)
+        whole = Volume(probability, grid.affine_lps)
+        marked = np.argwhere(probability >= 0.25)
+        if len(marked) == 0:
+            return whole.crop((0, 0, 0), (1, 1, 1))
+        near = whole.crop(marked.min(0) - MASK_MARGIN_VOXELS, marked.max(0) + 1 + MASK_MARGIN_VOXELS)
+        return upsample(near.voxels, near.grid, max(1, round(self.card.spacing_mm / FINE_SPACING_MM)))
+
+    def _told_apart(self, ears: list[EarResult]) -> list[EarResult]:
+        """Two ears get two sides: by shape, or by place (the right ear has the smaller x) where shape says the same."""
+        if len(ears) < 2:
+            return ears
+        by_position = sorted(ears, key=lambda ear: centre_of_mass(ear.segmentation)[0])
+        told = []
+        for ear, expected in zip(by_position, ("right", "left"), strict=True):
+            if ear.side != expected:
+                flag = (
+                    f"By its shape this is a {ear.side} ear, by its place a {expected} one: the scan may be mirrored."
+                )
+                ear = replace(ear, quality=replace(ear.quality, flags=(*ear.quality.flags, flag)))
+            told.append(ear)
+        if told[0].side == told[1].side:
+            told = [replace(ear, side=side) for ear, side in zip(told, ("right", "left"), strict=True)]
+        return told
+
+    def _wanted(self, ears: list[EarResult]) -> list[EarResult]:
+        if self.options.ear == "both" and len(ears) == 1:
+            self.progress.note(f"Two ears were asked for; only the {ears[0].side} one was found.")
+        if self.options.ear not in ("left", "right") or len(ears) < 2:
+            return ears
+        return [ear for ear in ears if ear.side == self.options.ear]
+
+    def _region_voxels(self) -> int:
+        return max(self.card.tile_voxels, round(self.card.region_mm / self.card.spacing_mm))
+
+    def _note(self, progress: Progress):
+        def keep(sentence: str) -> None:
+            self.notes.append(sentence)
+            progress.on_note(sentence)
+
+        return keep
+
+
+def _touches_border(mask: np.ndarray, known: np.ndarray | None = None) -> bool:
+    """Does the mask reach the end of the array, or voxels that the scan does not have?"""
+    faces = any(mask.take(end, axis).any() for axis in range(3) for end in (0, -1))
+    if known is None or known.all():
+        return faces
+    for axis in range(3):
+        m, k = np.moveaxis(mask, axis, 0), np.moveaxis(known, axis, 0)
+        if (m[:-1] & ~k[1:]).any() or (m[1:] & ~k[:-1]).any():
+            return True
+    return faces
+
+
+def _window(grid: Grid, centre_lps: np.ndarray, voxels: int) -> tuple[slice, slice, slice]:
+    centre_kji = np.rint(grid.to_indices(centre_lps)[::-1]).astype(int)
+    start = np.clip(centre_kji - voxels // 2, 0, np.maximum(0, np.array(grid.shape) - voxels))
+    return tuple(slice(int(s), int(min(s + voxels, n))) for s, n in zip(start, grid.shape, strict=True))
