@@ -1,0 +1,122 @@
+"""Chirality tells the side in any pose; what is unusual is said."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from development_data import development_data
+from InnerEarAILib.ear_result import LandmarkResult
+from InnerEarAILib.inference.quality import assess, centre_of_mass, handedness, landmark_distances, side_by_chirality
+from InnerEarAILib.landmarks import LANDMARK_NAMES
+from InnerEarAILib.volume import Volume
+
+# A right ear, mm from its oval window: helicotrema before and medial, round window below, bulk behind and medial.
+RIGHT_EAR = dict(zip(LANDMARK_NAMES, np.array([[3.6, -5.4, 0.2], [0, 0, 0], [1.2, -0.2, -2.7]]), strict=True))
+RIGHT_CENTRE = np.array([2.3, 0.4, 1.0])
+
+
+def found(positions):
+    return tuple(LandmarkResult(name, position, 0.9, 0.1) for name, position in positions.items())
+
+
+def ball(radius_mm=3.55, spacing_mm=0.3):
+    n = int(2 * radius_mm / spacing_mm) + 6
+    axes = (np.arange(n) - (n - 1) / 2) * spacing_mm
+    inside = (axes[:, None, None] ** 2 + axes[None, :, None] ** 2 + axes[None, None, :] ** 2) < radius_mm**2
+    affine = np.diag([spacing_mm] * 3 + [1.0])
+    affine[:3, 3] = axes[0]
+    return Volume(inside.astype(np.uint8), affine)
+
+
+@given(st.tuples(*[st.floats(-180, 180)] * 3), st.tuples(*[st.floats(-500, 500)] * 3))
+def test_the_side_does_not_depend_on_the_pose(angles, shift):
+    rotation = Rotation.from_euler("xyz", angles, degrees=True)
+    posed = {name: rotation.apply(p) + shift for name, p in RIGHT_EAR.items()}
+    centre = rotation.apply(RIGHT_CENTRE) + shift
+    assert side_by_chirality(found(posed), centre) == "right"
+    mirror = np.array([-1, 1, 1])
+    mirrored = {name: p * mirror for name, p in posed.items()}
+    assert side_by_chirality(found(mirrored), centre * mirror) == "left"
+    assert handedness(mirrored, centre * mirror) == pytest.approx(-handedness(posed, centre))
+
+
+def test_the_side_of_real_labyrinths_is_told():
+    import vtk
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    folder = development_data("labyrinth_meshes")
+    cases = json.loads((folder / "landmarks.json").read_text())["cases"]
+    for name, case in cases.items():
+        reader = vtk.vtkPLYReader()
+        reader.SetFileName(str(folder / f"{name}.ply"))
+        reader.Update()
+        positions = {n: np.array(case[n.replace(" ", "_")]) for n in LANDMARK_NAMES}
+        centre = vtk_to_numpy(reader.GetOutput().GetPoints().GetData()).mean(0)
+        assert side_by_chirality(found(positions), centre) == case["side"], name
+
+
+def test_without_all_landmarks_the_side_is_open():
+    landmarks = (*found(RIGHT_EAR)[:2], LandmarkResult("round window", None, 0.0))
+    assert side_by_chirality(landmarks, RIGHT_CENTRE) is None
+
+
+def test_flat_landmarks_tell_no_side():
+    flat = {name: p * (1, 1, 0) for name, p in RIGHT_EAR.items()}
+    assert side_by_chirality(found(flat), RIGHT_CENTRE * (1, 1, 0)) is None
+
+
+def test_a_normal_ear_raises_no_flag():
+    quality = assess(ball(), found(RIGHT_EAR), 1e-3, "right", None, False, usual_standard_deviation=2e-3)
+    assert quality.flags == ()
+    assert quality.volume_mm3 == pytest.approx(4 / 3 * np.pi * 3.55**3, rel=0.02)
+    assert quality.distances_mm["helicotrema–oval window"] == pytest.approx(6.49, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"segmentation": ball(radius_mm=2.0)}, "volume of the labyrinth is unusual"),
+        ({"expected_side": "left"}, "may be mirrored"),
+        ({"side": None}, "does not tell left from right"),
+        ({"reaches_border": True}, "may be cut off"),
+        ({"mean_standard_deviation": 5e-2}, "unusually unsure"),
+        ({"landmarks": found(RIGHT_EAR | {"round window": np.array([1.2, -0.2, -6.0])})}, "distance oval window–round"),
+        (
+            {"landmarks": (*found(RIGHT_EAR)[:2], LandmarkResult("round window", None, 0.0))},
+            "round window was not found",
+        ),
+        (
+            {"landmarks": (*found(RIGHT_EAR)[:2], LandmarkResult("round window", RIGHT_EAR["round window"], 0.3))},
+            "round window is uncertain",
+        ),
+    ],
+)
+def test_what_is_unusual_is_said(change, words):
+    case = {
+        "segmentation": ball(),
+        "landmarks": found(RIGHT_EAR),
+        "mean_standard_deviation": 1e-3,
+        "side": "right",
+        "expected_side": None,
+        "reaches_border": False,
+        "usual_standard_deviation": 2e-3,
+    }
+    flags = assess(**(case | change)).flags
+    assert any(words in flag for flag in flags), flags
+
+
+def test_distances_leave_out_what_was_not_found():
+    landmarks = (*found(RIGHT_EAR)[:2], LandmarkResult("round window", None, 0.0))
+    assert list(landmark_distances(landmarks)) == ["helicotrema–oval window"]
+
+
+def test_the_centre_of_mass_is_in_physical_space():
+    volume = ball()
+    shifted = Volume(
+        volume.voxels, np.array([[0, -1, 0, 30], [1, 0, 0, -20], [0, 0, 1, 5], [0, 0, 0, 1]]) @ volume.affine_lps
+    )
+    np.testing.assert_allclose(centre_of_mass(shifted), [30, -20, 5], atol=1e-6)
