@@ -1,0 +1,194 @@
+"""Scanning an anatomy: CT images and their exact truth on any grid.
+
+The calls that others build on:
+
+    scan(anatomy, scanner, pose, grid, rng, device) -> Tensor      any anatomy, drawn finely for this one image
+    scan_rendered(rendered, scanner, pose, grid, rng) -> Tensor    a RenderedAnatomy, fast: training
+    truth(anatomy, pose, grid, device) -> Truth                    labyrinth share, parts, landmarks on any grid
+
+A grid may be anisotropic and oblique; its axes i, j lie in the scanner's slice and k across it. Images hold stored values
+(float32, whole numbers); `Storage.to_hounsfield` turns them back. A scan is computed where its RenderedAnatomy lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from InnerEarAILib.ear_result import Side
+from InnerEarAILib.phantom.anatomy import Anatomy
+from InnerEarAILib.phantom.artefacts import add_artefacts, noise_scale
+from InnerEarAILib.phantom.lattice import affine_points
+from InnerEarAILib.phantom.noise import correlated_noise
+from InnerEarAILib.phantom.pose import Pose
+from InnerEarAILib.phantom.rendered_anatomy import RenderedAnatomy, layers_at_once
+from InnerEarAILib.phantom.scanner import Scanner
+from InnerEarAILib.phantom.scanner_psf import filter_volume, generator_from, psf_taps
+from InnerEarAILib.volume import Grid
+
+SAMPLES_PER_FWHM = {"fast": 1.9, "fine": 3.0}
+"""Samples of the anatomy across the point-spread function; 1.9 samples hold a Gaussian (aliased power below 1 %)."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a scan shows, exactly.
+
+    Attributes:
+        labyrinth: (k, j, i) float32, share of each voxel that is labyrinth lumen, 0 to 1.
+        part: (k, j, i) uint8, NO_PART, COCHLEA, VESTIBULE or CANALS at the voxel's centre.
+        landmarks: LPS mm, (3,) by landmark name, by side of the ear.
+    """
+
+    labyrinth: Tensor
+    part: Tensor
+    landmarks: Mapping[Side, Mapping[str, np.ndarray]]
+
+
+def scan_rendered(
+    rendered: RenderedAnatomy, scanner: Scanner, pose: Pose, grid: Grid, rng: np.random.Generator
+) -> Tensor:
+    """Scans an anatomy that was rendered before.
+
+    Args:
+        rendered: the anatomy; its lattice should be no coarser than half the scanner's FWHM.
+        scanner: how it is scanned; noise is made on the voxels of `grid`.
+        pose: where it lies.
+        grid: voxels of the image.
+        rng: source of noise and artefacts; the same state gives the same image on the same device.
+
+    Returns:
+        (k, j, i) float32 on the device of `rendered`, stored values.
+    """
+
+    def sample(shape: tuple[int, int, int], affine: np.ndarray, step_mm: float) -> tuple[Tensor, float]:
+        level = rendered.coarser(step_mm)
+        hounsfield = torch.empty(shape, device=rendered.device)
+        to_indices = np.eye(4)
+        to_indices[:3, :3] /= level.spacing_mm
+        to_indices[:3, 3] = -np.asarray(level.origin) / level.spacing_mm
+        for layers, block_affine in _blocks(shape, to_indices @ affine):
+            points = affine_points((layers.stop - layers.start, *shape[1:]), block_affine, rendered.device)
+            hounsfield[layers] = level.sample_hounsfield(points).reshape(-1, *shape[1:])
+        # The lattice's voxels are boxes (variance e²/12); trilinear interpolation blurs by e²/6 on average.
+        return hounsfield, level.spacing_mm**2 / 4
+
+    return _acquire(sample, "fast", scanner, pose, grid, rng, rendered.device)
+
+
+def scan(
+    anatomy: Anatomy,
+    scanner: Scanner,
+    pose: Pose,
+    grid: Grid,
+    rng: np.random.Generator,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Scans an anatomy directly, drawn as finely as the scanner resolves; arguments and result as `scan_rendered`."""
+
+    def sample(shape: tuple[int, int, int], affine: np.ndarray, step_mm: float) -> tuple[Tensor, float]:
+        hounsfield = torch.empty(shape, device=device)
+        for layers, block_affine in _blocks(shape, affine):
+            points = affine_points((layers.stop - layers.start, *shape[1:]), block_affine, device)
+            hounsfield[layers] = anatomy.render(points, step_mm).hounsfield.reshape(-1, *shape[1:])
+        return hounsfield, step_mm**2 / 12
+
+    return _acquire(sample, "fine", scanner, pose, grid, rng, torch.device(device))
+
+
+def truth(anatomy: Anatomy, pose: Pose, grid: Grid, device: torch.device | str = "cpu") -> Truth:
+    """The exact truth on a grid; voxels wider than 0.25 mm are averaged from finer ones.
+
+    Args:
+        anatomy: what is scanned; a RenderedAnatomy is read on its own device.
+        pose: where it lies.
+        grid: voxels of the truth; any, not only those of the scan.
+        device: where the work is done.
+    """
+    device = anatomy.device if isinstance(anatomy, RenderedAnatomy) else torch.device(device)
+    finer = np.maximum(np.ceil(grid.spacing_mm[::-1] / 0.25), 1).astype(int)
+    shape = tuple(int(n * m) for n, m in zip(grid.shape, finer, strict=True))
+    affine = _to_anatomy(pose) @ grid.affine_lps @ _subdivision(finer)
+    edge = float(np.cbrt((grid.spacing_mm[::-1] / finer).prod()))
+    labyrinth = torch.empty(grid.shape, device=device)
+    part = torch.empty(grid.shape, dtype=torch.uint8, device=device)
+    step = layers_at_once((1, *shape[1:])) // int(finer[0]) or 1
+    for first in range(0, grid.shape[0], step):
+        layers = slice(first, min(first + step, grid.shape[0]))
+        block = ((layers.stop - layers.start) * int(finer[0]), *shape[1:])
+        block_affine = affine.copy()
+        block_affine[:3, 3] += affine[:3, 2] * first * finer[0]
+        drawn = anatomy.render(affine_points(block, block_affine, device), edge)
+        share = drawn.labyrinth.reshape(1, 1, *block)
+        labyrinth[layers] = F.avg_pool3d(share, finer.tolist())[0, 0] if (finer > 1).any() else share[0, 0]
+        a, b, c = (int(n) // 2 for n in finer)
+        part[layers] = drawn.part.reshape(block)[a :: finer[0], b :: finer[1], c :: finer[2]]
+    landmarks = {pose.side(ear): pose.landmarks_lps(ear) for ear in anatomy.ears}
+    return Truth(labyrinth, part, landmarks)
+
+
+def _acquire(sample, quality: str, scanner: Scanner, pose: Pose, grid: Grid, rng, device: torch.device) -> Tensor:
+    """Samples finer than the voxels, applies the point-spread function, then all that a scanner adds."""
+    generator = generator_from(rng, device)
+    spacing, fwhm = grid.spacing_mm[::-1], np.array(scanner.fwhm_mm)[::-1]
+    finer = np.maximum(np.ceil(spacing / fwhm * SAMPLES_PER_FWHM[quality] - 0.05), 1).astype(int)
+    steps = spacing / finer
+    overshoot = (0.0, scanner.overshoot, scanner.overshoot)
+    # The widest margin is needed before the blur of the samples is known; less blur means a wider filter.
+    margins = [len(psf_taps(s, f, o, 0.0)) // 2 for s, f, o in zip(steps, fwhm, overshoot, strict=True)]
+    shape = tuple(int((n - 1) * m + 1 + 2 * g) for n, m, g in zip(grid.shape, finer, margins, strict=True))
+    start = np.eye(4)
+    start[:3, :3] = np.diag(1.0 / finer[::-1])
+    start[:3, 3] = -np.array(margins[::-1]) / finer[::-1]
+    hounsfield, blur = sample(shape, _to_anatomy(pose) @ grid.affine_lps @ start, float(steps.min()))
+    taps = []
+    for step, width, enhancement, margin in zip(steps, fwhm, overshoot, margins, strict=True):
+        narrow = psf_taps(step, width, enhancement, blur)
+        taps.append(np.pad(narrow, margin - len(narrow) // 2))
+    image = filter_volume(hounsfield, taps, finer.tolist())
+    image = add_artefacts(image, scanner.artefacts, grid, generator)
+    if scanner.noise_hounsfield:
+        noise = correlated_noise(grid.shape, scanner.noise_hounsfield, scanner.noise_correlation, generator)
+        image += noise * noise_scale(image, scanner.artefacts)
+    return _store(image, scanner, grid)
+
+
+def _store(image: Tensor, scanner: Scanner, grid: Grid) -> Tensor:
+    storage = scanner.storage
+    if scanner.field_diameter_mm is not None:
+        across = [
+            (torch.arange(n, device=image.device) - (n - 1) / 2) * float(s)
+            for n, s in zip(grid.shape[1:], grid.spacing_mm[1::-1], strict=True)
+        ]
+        radius = torch.hypot(across[0][:, None], across[1][None, :])
+        image = torch.where(radius > scanner.field_diameter_mm / 2, scanner.outside_hounsfield, image)
+    image = image.clamp(storage.lowest, storage.highest)
+    stored = torch.round((image * storage.gain + storage.bias - storage.intercept) / storage.slope)
+    limits = np.iinfo(storage.dtype)
+    return stored.clamp(limits.min, limits.max)
+
+
+def _to_anatomy(pose: Pose) -> np.ndarray:
+    return np.linalg.inv(pose.affine)
+
+
+def _subdivision(finer_kji: np.ndarray) -> np.ndarray:
+    """(4, 4): indices of the finer grid to those of the grid that it divides, voxel boxes kept in place."""
+    finer = finer_kji[::-1].astype(float)
+    affine = np.diag([*(1 / finer), 1.0])
+    affine[:3, 3] = (1 / finer - 1) / 2
+    return affine
+
+
+def _blocks(shape: tuple[int, int, int], affine: np.ndarray):
+    """Slabs of a grid with the affine that places each, small enough for the processor's cache."""
+    step = layers_at_once(shape, 400_000)
+    for first in range(0, shape[0], step):
+        block_affine = affine.copy()
+        block_affine[:3, 3] += affine[:3, 2] * first
+        yield slice(first, min(first + step, shape[0])), block_affine
