@@ -287,6 +287,8 @@ def _check_values(values: dict[str, Any], where: str) -> None:
     for name in texts:
         if not isinstance(values[name], str) or not values[name].strip():
             raise ModelError(f"{where}: {name} must be a text that is not empty, got {values[name]!r}.")
+    if Path(values["name"]).name != values["name"] or values["name"].startswith("."):
+        raise ModelError(f"{where}: name must be a plain folder name, got {values['name']!r}.")
     if values["role"] not in get_args(Role):
         raise ModelError(f"{where}: role must be one of {', '.join(get_args(Role))}, got {values['role']!r}.")
     for name in ("spacing_mm", "tile_voxels", "heatmap_amplitude", "heatmap_spread_voxels", "region_mm"):

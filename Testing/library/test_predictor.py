@@ -1,0 +1,295 @@
+"""Whole-volume prediction: MONAI's result, any size, bounded memory, cancelling, the memory ladder."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.inferers import SlidingWindowInferer
+
+from InnerEarAILib.inference import predictor
+from InnerEarAILib.inference.augmentation import choose_views
+from InnerEarAILib.inference.predictor import ExecutionPlan, memory_ladder, predict
+from InnerEarAILib.landmarks import encode_heatmap
+from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig, NetworkOutput
+from InnerEarAILib.progress import Cancelled, Progress
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+TILE, OVERLAP = 16, 5
+
+
+def small_network(**changes):
+    torch.manual_seed(3)
+    return DualHeadUNet(DualHeadUNetConfig(**{"widths": (4, 6, 8)} | changes)).eval()
+
+
+def random_voxels(shape, seed=4):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+class Echo(torch.nn.Module):
+    """Says the voxel's own value in every output; keeps the batch sizes and formats that it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+
+    calls: list = []  # noqa: RUF012 - on the class, since the predictor works on a copy of the module
+
+    def forward(self, tiles):
+        Echo.calls.append((len(tiles), tiles.dtype))
+        return NetworkOutput(tiles * self.scale, tiles.repeat(1, 3, 1, 1, 1) * self.scale, (), ())
+
+
+class Greedy(Echo):
+    """Has memory for two tiles only."""
+
+    error = torch.OutOfMemoryError("out of memory")
+
+    def forward(self, tiles):
+        if len(tiles) > 2:
+            raise self.error
+        return super().forward(tiles)
+
+
+@pytest.fixture(autouse=True)
+def no_calls_yet():
+    Echo.calls.clear()
+
+
+def by_monai(network, voxels, view):
+    """(4, k, j, i): probability and heatmaps of one view, merged by MONAI's reference inferer."""
+
+    def of_tiles(tiles):
+        output = network(view.apply(tiles))
+        return view.invert(torch.cat((torch.sigmoid(output.segmentation), output.heatmaps), dim=1))
+
+    inferer = SlidingWindowInferer((TILE,) * 3, sw_batch_size=3, overlap=OVERLAP / TILE, mode="gaussian")
+    with torch.no_grad():
+        return inferer(torch.from_numpy(voxels)[None, None], of_tiles)[0].numpy()
+
+
+@pytest.mark.parametrize(
+    "shape", [(27, 30, 38), (16, 20, 9), (7, 5, 11)], ids=["larger", "mixed", "smaller than a tile"]
+)
+def test_result_equals_monais_sliding_window_over_the_same_views(shape):
+    network, voxels = small_network(), random_voxels(shape)
+    merged = np.stack([by_monai(network, voxels, view) for view in choose_views(10)])
+    prediction = predict(network, voxels, tile=TILE, overlap=OVERLAP)
+    assert np.std(merged[:, 0], axis=0).max() > 0.01
+    np.testing.assert_allclose(prediction.probability, merged[:, 0].mean(0), atol=1e-4)
+    np.testing.assert_allclose(prediction.heatmaps, merged[:, 1:].mean(0), atol=1e-4)
+    np.testing.assert_allclose(prediction.standard_deviation, merged[:, 0].std(0), atol=1e-4)
+
+
+def test_a_single_view_is_monais_plain_result_and_has_no_deviation():
+    network, voxels = small_network(), random_voxels((20, 18, 25))
+    prediction = predict(network, voxels, tile=TILE, overlap=OVERLAP, views=1)
+    np.testing.assert_allclose(prediction.probability, by_monai(network, voxels, choose_views(1)[0])[0], atol=1e-4)
+    assert prediction.standard_deviation is None
+    assert len(prediction.view_peaks) == 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    shape=st.tuples(*[st.integers(1, 40)] * 3),
+    tile=st.integers(8, 20),
+    views=st.sampled_from([1, 10]),
+    batch_size=st.integers(1, 5),
+    weights=st.sampled_from(["gaussian", "constant"]),
+)
+def test_every_voxel_of_any_volume_keeps_its_place(shape, tile, views, batch_size, weights):
+    voxels = random_voxels(shape)
+    prediction = predict(
+        Echo(), voxels, tile=tile, overlap=tile // 3, views=views, batch_size=batch_size, tile_weights=weights
+    )
+    np.testing.assert_allclose(prediction.probability, 1 / (1 + np.exp(-voxels)), atol=1e-5)
+    for heatmap in prediction.heatmaps:
+        np.testing.assert_allclose(heatmap, voxels, atol=1e-5)
+    if views == 10:
+        assert prediction.standard_deviation.max() < 1e-5
+    assert prediction.probability.dtype == np.float32
+    assert prediction.probability.flags.c_contiguous
+
+
+@pytest.mark.parametrize("shape", [(24, 30, 26), (9, 12, 14)], ids=["larger", "smaller than a tile"])
+def test_peaks_of_every_view_lie_where_the_landmark_is(shape):
+    place = np.array([5.3, 8.0, 10.6])
+    prediction = predict(Echo(), encode_heatmap(place, shape, 2.0, 2.0), tile=TILE, overlap=OVERLAP)
+    assert len(prediction.view_peaks) == 10
+    for view in prediction.view_peaks:
+        assert len(view) == 3
+        for peak in view:
+            np.testing.assert_allclose(peak.index_kji, place, atol=0.02)
+            assert peak.height == pytest.approx(2.0, abs=0.1)
+
+
+def test_small_deviations_of_sure_voxels_are_not_lost_in_rounding():
+    class AlmostSure(torch.nn.Module):
+        def forward(self, tiles):
+            # Differs between the views by the gradient along one axis alone: 1e-4 of the probability.
+            gradient = torch.gradient(tiles, dim=4)[0]
+            return NetworkOutput(7 + 0.1 * gradient, None, (), ())
+
+    ramp = np.broadcast_to(np.arange(16, dtype=np.float32), (16, 16, 16))
+    prediction = predict(AlmostSure(), ramp, tile=16, overlap=0)
+    views = [view.apply(torch.from_numpy(ramp.copy())) for view in choose_views(10)]
+    expected = np.std([float(torch.sigmoid(7 + 0.1 * torch.gradient(tile, dim=2)[0])[8, 8, 8]) for tile in views])
+    assert 1e-5 < expected < 1e-3
+    np.testing.assert_allclose(prediction.standard_deviation[8, 8, 8], expected, rtol=0.02)
+
+
+@pytest.mark.parametrize("heads", ["segmentation", "heatmaps"])
+def test_single_task_networks_yield_what_they_have(heads):
+    prediction = predict(small_network(heads=heads), random_voxels((16, 16, 20)), tile=TILE, overlap=OVERLAP)
+    assert (
+        (prediction.probability is not None) == (heads == "segmentation") == (prediction.standard_deviation is not None)
+    )
+    assert (prediction.heatmaps is not None) == (heads == "heatmaps") == bool(prediction.view_peaks)
+
+
+def test_the_callers_network_stays_as_it_was():
+    network = small_network(normalisation="batch").train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    predict(network, random_voxels((16, 16, 16)), tile=TILE, overlap=0, views=1, precision="bfloat16")
+    assert network.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_bfloat16_is_close_to_float32():
+    network, voxels = small_network(), random_voxels((20, 18, 22))
+    exact = predict(network, voxels, tile=TILE, overlap=OVERLAP, precision="float32")
+    rounded = predict(network, voxels, tile=TILE, overlap=OVERLAP, precision="bfloat16")
+    assert exact.execution["precision"] == "float32"
+    assert rounded.execution["precision"] == "bfloat16"
+    assert 0 < np.abs(rounded.probability - exact.probability).max() < 0.1
+
+
+def test_overflow_in_half_precision_leads_back_to_float32():
+    notes = []
+    voxels = np.full((16, 16, 16), 300, np.float32)
+    network = Echo()
+    with torch.no_grad():
+        network.scale.fill_(1000)
+    prediction = predict(
+        network, voxels, tile=TILE, overlap=0, views=1, precision="float16", progress=Progress(on_note=notes.append)
+    )
+    assert prediction.heatmaps.max() == pytest.approx(300_000)
+    assert prediction.execution["precision"] == "float32"
+    assert notes == ["The network overflowed in float16; it goes on in float32."]
+
+
+def test_a_network_without_finite_output_is_refused():
+    network = Echo()
+    with torch.no_grad():
+        network.scale.fill_(float("nan"))
+    with pytest.raises(ValueError, match="not finite; its weights are unusable"):
+        predict(network, random_voxels((8, 8, 8)), tile=8, overlap=0, views=1)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: not enough memory")]
+)
+def test_a_smaller_batch_is_tried_when_memory_runs_out(error, monkeypatch):
+    monkeypatch.setattr(Greedy, "error", error)
+    voxels, notes = random_voxels((30, 30, 30)), []
+    prediction = predict(
+        Greedy(), voxels, tile=TILE, overlap=OVERLAP, batch_size=8, progress=Progress(on_note=notes.append)
+    )
+    np.testing.assert_allclose(prediction.heatmaps[0], voxels, atol=1e-5)
+    assert prediction.execution["batch_size"] == 2
+    assert notes == [
+        "Memory did not suffice (CPU, 8 tile(s) at a time); it goes on with: CPU, 4 tile(s) at a time.",
+        "Memory did not suffice (CPU, 4 tile(s) at a time); it goes on with: CPU, 2 tile(s) at a time.",
+    ]
+    assert prediction.execution["fallbacks"] == " ".join(notes)
+
+
+def test_the_last_rung_has_no_way_out(monkeypatch):
+    monkeypatch.setattr(predictor, "memory_ladder", lambda *given: (ExecutionPlan(CPU, CPU, 4, "float32"),))
+    with pytest.raises(torch.OutOfMemoryError):
+        predict(Greedy(), random_voxels((30, 30, 30)), tile=TILE, overlap=OVERLAP)
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch):
+    monkeypatch.setattr(Greedy, "error", RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        predict(Greedy(), random_voxels((30, 30, 30)), tile=TILE, overlap=OVERLAP, batch_size=4)
+    assert Echo.calls == []
+
+
+def test_the_ladder_of_a_gpu_ends_on_the_cpu():
+    assert [str(plan) for plan in memory_ladder(CUDA, "float16", 4)] == [
+        "CUDA, 4 tile(s) at a time",
+        "CUDA, results on the CPU, 4 tile(s) at a time",
+        "CUDA, results on the CPU, 2 tile(s) at a time",
+        "CUDA, results on the CPU, 1 tile(s) at a time",
+        "CPU, 1 tile(s) at a time",
+    ]
+    assert memory_ladder(CUDA, "float16", 4)[-1].precision == "float32"
+
+
+def test_execution_is_recorded_as_plain_values():
+    prediction = predict(Echo(), random_voxels((20, 16, 16)), tile=TILE, overlap=OVERLAP, views=1)
+    execution = dict(prediction.execution)
+    assert execution.pop("seconds") >= 0
+    assert execution == {
+        "device": "cpu",
+        "accumulators": "cpu",
+        "precision": "float32",
+        "batch_size": 1,
+        "tiles": 2,
+        "views": 1,
+        "fallbacks": "none",
+    }
+
+
+@dataclass
+class Watcher:
+    """A caller that stops the work after some questions."""
+
+    patience: int
+
+    def is_cancelled(self):
+        self.patience -= 1
+        return self.patience < 0
+
+
+def test_cancelling_takes_effect_before_the_next_tile():
+    with pytest.raises(Cancelled):
+        predict(
+            Echo(),
+            random_voxels((40, 40, 40)),
+            tile=TILE,
+            overlap=OVERLAP,
+            progress=Progress(is_cancelled=Watcher(3).is_cancelled),
+        )
+    assert len(Echo.calls) == 3
+
+
+def test_progress_rises_evenly_to_one():
+    fractions = []
+    progress = Progress(on_step=lambda step, fraction: fractions.append(fraction))
+    predict(Echo(), random_voxels((27, 16, 16)), tile=TILE, overlap=OVERLAP, progress=progress)
+    np.testing.assert_allclose(fractions, np.linspace(0, 1, 21))
+
+
+@pytest.mark.parametrize(
+    "voxels", [np.zeros((4, 4), np.float32), np.full((4, 4, 4), np.nan, np.float32)], ids=["two axes", "not finite"]
+)
+def test_what_is_no_volume_is_refused(voxels):
+    with pytest.raises(ValueError, match="expected finite voxels"):
+        predict(Echo(), voxels, tile=4, overlap=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("accumulators", [CUDA, CPU])
+def test_a_gpu_gives_the_result_of_the_cpu(accumulators, monkeypatch):
+    network, voxels = small_network(), random_voxels((40, 33, 29))
+    expected = predict(network, voxels, tile=TILE, overlap=OVERLAP)
+    monkeypatch.setattr(predictor, "memory_ladder", lambda *given: (ExecutionPlan(CUDA, accumulators, 4, "float32"),))
+    prediction = predict(network, voxels, tile=TILE, overlap=OVERLAP, device="cuda")
+    np.testing.assert_allclose(prediction.probability, expected.probability, atol=5e-3)
+    np.testing.assert_allclose(prediction.standard_deviation, expected.standard_deviation, atol=5e-3)
