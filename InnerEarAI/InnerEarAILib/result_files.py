@@ -1,0 +1,223 @@
+"""What a user finds in the output folder: the set of files of one scan, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from InnerEarAILib.ear_result import EarResult, ScanResult
+from InnerEarAILib.labyrinth_files import write_labyrinths
+from InnerEarAILib.landmark_files import write_json, write_landmarks
+from InnerEarAILib.preprocessing import resample
+from InnerEarAILib.scan_files import write_volume
+from InnerEarAILib.volume import Grid, InputError, Volume
+
+RESULT_FORMAT = "InnerEarAI result 1"
+"""First line of NAME_result.json; the number rises when the meaning of a field changes."""
+
+NOTICE = "For research use; not a medical device."
+"""Stands in every result file."""
+
+_SIDES = ("right", "left")
+
+
+def result_file_names(name: str) -> tuple[str, ...]:
+    """Every file that the results of a scan of this name can have."""
+    return (
+        f"{name}_labyrinth.seg.nrrd",
+        *(f"{name}_landmarks_{side}.mrk.json" for side in _SIDES),
+        *(f"{name}_uncertainty_{side}.nrrd" for side in _SIDES),
+        f"{name}_result.json",
+    )
+
+
+def check_output(directory: Path, name: str, overwrite: bool = False) -> None:
+    """Makes sure, before any work, that results of this name may be written to a folder; changes nothing.
+
+    Args:
+        directory: need not exist.
+        name: what the files' names begin with.
+        overwrite: whether earlier results of the same name may go.
+
+    Raises:
+        InputError: the folder is a file or cannot be written to, or there are results of this name.
+    """
+    if not name or name != Path(name).name or "\\" in name:
+        raise InputError(f"Results cannot be named “{name}”; choose a name that can be the beginning of a file name.")
+    nearest = directory
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise InputError(f"{nearest} is a file, not a folder; choose another place for the results.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"You may not write to {nearest}; choose another place for the results.")
+    existing = [file for file in result_file_names(name) if (directory / file).exists()]
+    if existing and not overwrite:
+        raise InputError(
+            f"There are results of {name} in {directory} already ({existing[0]}); "
+            "choose another folder, or allow overwriting (--overwrite)."
+        )
+
+
+def write_results(scan_result: ScanResult, directory: Path, name: str, overwrite: bool = False) -> tuple[Path, ...]:
+    """Writes the results of a scan as a set: all of its files, or none.
+
+    They are written into a temporary folder beside their place and then renamed. Earlier results of the same name are
+    set aside first and come back if anything fails, also where Ctrl-C is the cause.
+
+    Args:
+        scan_result: with at least one ear.
+        directory: made if it does not exist.
+        name: what the files' names begin with.
+        overwrite: whether earlier results of the same name may go.
+
+    Returns:
+        The files written, in the order of result_file_names.
+
+    Raises:
+        InputError: see check_output, or where a file cannot be written.
+        ValueError: if there is no ear.
+    """
+    if not scan_result.ears:
+        raise ValueError("no ear was found: there is nothing to write")
+    directory = Path(directory)
+    check_output(directory, name, overwrite)
+    made = _make_folder(directory)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=directory) as unfinished:
+            new, old = Path(unfinished, "new"), Path(unfinished, "old")
+            new.mkdir()
+            old.mkdir()
+            _write_set(scan_result, new, name)
+            return _exchange(new, old, directory, result_file_names(name))
+    except BaseException as error:
+        for folder in reversed(made):
+            with suppress(OSError):  # no longer empty: someone else works there too
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise InputError(f"The results cannot be written to {directory} ({error.strerror}).") from error
+        raise
+
+
+def uncertainty_on(grid: Grid, maps: Sequence[Volume]) -> Volume:
+    """Uncertainty maps on one grid, such as the scan's own.
+
+    Args:
+        grid: of any orientation.
+        maps: standard deviations on their own grids.
+
+    Returns:
+        float32, linearly interpolated (smoothed first where the grid is coarser, see preprocessing.resample); the
+        larger value where maps overlap, 0 where there is none.
+    """
+    merged = np.zeros(grid.shape, np.float32)
+    for one in maps:
+        corners_kji = grid.to_indices(one.grid.corners_lps())[:, ::-1]
+        start = np.clip(np.floor(corners_kji.min(0)).astype(int), 0, grid.shape)
+        stop = np.clip(np.ceil(corners_kji.max(0)).astype(int) + 1, start, grid.shape)
+        block = merged[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
+        if block.size:
+            affine = grid.affine_lps.copy()
+            affine[:3, 3] = grid.to_lps(start[::-1])
+            block[...] = np.fmax(block, resample(one, Grid(block.shape, affine)))
+    return Volume(merged, grid.affine_lps)
+
+
+def result_summary(scan_result: ScanResult) -> dict:
+    """The content of NAME_result.json: figures, confidences, flags and how they came about; no names of people.
+
+    Positions and spacing in mm (LPS), volumes in mm³, times in s; null where something was not found or not computed.
+    """
+    provenance = dict(scan_result.provenance)
+    seconds = {key: provenance.pop(key) for key in list(provenance) if key.startswith("seconds.")}
+    return {
+        "format": RESULT_FORMAT,
+        "notice": NOTICE,
+        "scan": {
+            "name": scan_result.name,
+            "voxels_ijk": [int(n) for n in scan_result.grid.shape[::-1]],
+            "spacing_mm": _numbers(scan_result.grid.spacing_mm),
+            "origin_lps": _numbers(scan_result.grid.origin_lps),
+            "directions_lps": [_numbers(row) for row in scan_result.grid.directions],
+        },
+        "ears": [_ear_summary(ear) for ear in scan_result.ears],
+        "notes": list(scan_result.notes),
+        "seconds": {key.removeprefix("seconds."): value for key, value in seconds.items()},
+        "provenance": provenance,
+    }
+
+
+def _ear_summary(ear: EarResult) -> dict:
+    return {
+        "side": ear.side,
+        "volume_mm3": _number(ear.quality.volume_mm3),
+        "landmarks": [
+            {
+                "name": landmark.name,
+                "position_lps": None if landmark.position_lps is None else _numbers(landmark.position_lps),
+                "confidence": _number(landmark.confidence),
+                "scatter_mm": _number(landmark.scatter_mm),
+            }
+            for landmark in ear.landmarks
+        ],
+        "distances_mm": {pair: _number(distance) for pair, distance in ear.quality.distances_mm.items()},
+        "uncertainty": "not computed (one view)" if ear.uncertainty is None else "standard deviation over the views",
+        "mean_standard_deviation": _number(ear.quality.mean_standard_deviation),
+        "flags": list(ear.quality.flags),
+    }
+
+
+def _write_set(scan_result: ScanResult, folder: Path, name: str) -> None:
+    model = str(scan_result.provenance.get("model", ""))
+    write_labyrinths(folder / f"{name}_labyrinth.seg.nrrd", scan_result.ears, model)
+    for ear in scan_result.ears:
+        write_landmarks(folder / f"{name}_landmarks_{ear.side}.mrk.json", ear.landmarks)
+        if ear.uncertainty is not None:
+            on_scan = uncertainty_on(scan_result.grid, [ear.uncertainty])
+            write_volume(folder / f"{name}_uncertainty_{ear.side}.nrrd", on_scan)
+    write_json(folder / f"{name}_result.json", result_summary(scan_result))
+
+
+def _exchange(new: Path, old: Path, directory: Path, names: tuple[str, ...]) -> tuple[Path, ...]:
+    """Sets the files of `directory` aside into `old` and moves those of `new` in; undone if it fails half-way."""
+    moved: list[tuple[Path, Path]] = []
+
+    def move(source: Path, target: Path) -> None:
+        if source.exists():
+            moved.append((source, target))
+            os.replace(source, target)
+
+    try:
+        for name in names:
+            move(directory / name, old / name)
+        for name in names:
+            move(new / name, directory / name)
+    except BaseException:
+        for source, target in reversed(moved):
+            if target.exists() and not source.exists():
+                os.replace(target, source)
+        raise
+    return tuple(directory / name for name in names if (directory / name).exists())
+
+
+def _make_folder(directory: Path) -> list[Path]:
+    """Makes a folder with its parents; says which were not there before, topmost first."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()][::-1]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder {directory} cannot be made ({error.strerror}).") from error
+    return missing
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
+def _numbers(values: np.ndarray) -> list[float]:
+    return [float(value) for value in values]
