@@ -1,0 +1,229 @@
+"""The command line: segment scans, list the models, and the commands of the side wings.
+
+Exit codes: 0 done, 1 unexpected error, 2 bad input or arguments, 3 no inner ear found, 130 cancelled. With several
+scans, one that fails does not stop the others, and the code is that of the worst. Results go to files, a summary to
+standard output with a line for each step; a terminal shows a bar in place of those lines. Standard error has one
+sentence for each scan that fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from InnerEarAILib import __version__
+from InnerEarAILib.cli_progress import shown_progress
+from InnerEarAILib.ear_result import EarResult
+from InnerEarAILib.failures import (
+    EXIT_BAD_INPUT,
+    EXIT_CANCELLED,
+    EXIT_DONE,
+    EXIT_NO_EAR,
+    EXIT_UNEXPECTED,
+    failure_of,
+)
+from InnerEarAILib.model_store import list_models
+from InnerEarAILib.result_files import check_output, write_results
+from InnerEarAILib.scan_files import read_volume, scan_suffix
+
+PROGRAM = "inner-ear-ai"
+
+SEVERITY = (EXIT_DONE, EXIT_NO_EAR, EXIT_BAD_INPUT, EXIT_UNEXPECTED, EXIT_CANCELLED)
+"""Exit codes from the best to the worst."""
+
+WING_COMMANDS = (
+    ("InnerEarAILib.phantom.command", "add_phantom_command"),
+    ("InnerEarAILib.training.command", "add_train_command"),
+    ("InnerEarAILib.evaluation.command", "add_evaluation_commands"),
+)
+"""Modules of the side wings and the function by which each adds its commands. The function gets the object that
+`ArgumentParser.add_subparsers` gave, and sets on each parser the default `run`: from parsed arguments to exit code.
+A wing that an installation leaves out is passed over."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells of a bad argument in one sentence, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None, segmenter: Any = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: without the program's name; None takes the process's own.
+        segmenter: offers `segment` and `SegmenterOptions` as the module segmenter does, which None stands for; it is
+            imported when the first scan has been read, since it brings torch along.
+
+    Returns:
+        The exit code.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A log in plain ASCII must not end a run at the first “×”.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        chosen = _parser().parse_args(arguments)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    try:
+        if chosen.command == "segment":
+            return _segment_all(chosen, segmenter)
+        return chosen.run(chosen)
+    except BaseException as error:
+        return _report(error, chosen.command, getattr(chosen, "verbose", False))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog=PROGRAM, description="Inner-ear segmentation and landmarks in CT. For research use.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_segment_command(commands)
+    models = commands.add_parser("models", help="list the models that are installed")
+    models.set_defaults(run=_print_models)
+    for module, function in WING_COMMANDS:
+        if importlib.util.find_spec(module.rpartition(".")[0]) and importlib.util.find_spec(module):
+            getattr(importlib.import_module(module), function)(commands)
+    return parser
+
+
+def _add_segment_command(commands: Any) -> None:
+    parser = commands.add_parser(
+        "segment",
+        help="find the labyrinth and three landmarks of each ear",
+        description="Finds the labyrinth, helicotrema, oval window and round window of each ear in CT scans.",
+        epilog="Exit codes: 0 done, 2 bad input or arguments, 3 no inner ear found, 130 cancelled.",
+    )
+    parser.add_argument("scans", nargs="+", type=Path, metavar="SCAN", help="NRRD, NIfTI or MHA file, or DICOM folder")
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help="folder for the results")
+    parser.add_argument(
+        "--preset",
+        choices=("paper", "standard", "fast"),
+        default="standard",
+        help="paper: whole scan, ten views, raw output; standard: round each ear, ten views; fast: one view",
+    )
+    parser.add_argument("--model", default="auto", metavar="NAME", help="see “models”; default: by scan and device")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--ear", choices=("auto", "left", "right", "both"), default="auto", help="which ears are wanted"
+    )
+    parser.add_argument("--views", type=int, choices=(1, 10), help="number of rotated views; default: by the preset")
+    parser.add_argument("--whole-volume", action="store_true", help="look everywhere, without finding the ears first")
+    parser.add_argument("--no-postprocessing", action="store_true", help="keep the network's raw segmentation")
+    parser.add_argument("--series", type=int, metavar="N", help="DICOM series number, where a folder holds several")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results of the same name")
+    parser.add_argument("--verbose", action="store_true", help="show where an unexpected error came from")
+
+
+def _segment_all(chosen: argparse.Namespace, segmenter: Any) -> int:
+    worst = EXIT_DONE
+    for scan, name in _named(chosen.scans):
+        try:
+            code = _segment_one(scan, name, chosen, segmenter)
+        except BaseException as error:
+            code = _report(error, name, chosen.verbose)
+        worst = max(worst, code, key=SEVERITY.index)
+        if code == EXIT_CANCELLED:
+            break
+    return worst
+
+
+def _segment_one(scan: Path, name: str, chosen: argparse.Namespace, segmenter: Any) -> int:
+    begin = time.monotonic()
+    check_output(chosen.output, name, chosen.overwrite)
+    with shown_progress(name, sys.stderr, sys.stdout) as progress:
+        progress.step("Reading the scan")
+        volume = replace(read_volume(scan, chosen.series), name=name)
+        seconds_reading = time.monotonic() - begin
+        if segmenter is None:
+            from InnerEarAILib import segmenter
+        result = segmenter.segment(volume, segmenter.SegmenterOptions(**_options(chosen)), progress)
+        if result.ears:
+            progress.step("Writing the results")
+            timed = {"seconds.reading": round(seconds_reading, 3), **result.provenance}
+            result = replace(result, provenance=timed)
+            files = write_results(result, chosen.output, name, chosen.overwrite)
+    if not result.ears:
+        _say(f"{name}: No inner ear was found; nothing was written.")
+        return EXIT_NO_EAR
+    for ear in result.ears:
+        print(f"{name}: {_described(ear)}")
+    print(f"{name}: {len(files)} files in {chosen.output}, {time.monotonic() - begin:.1f} s", flush=True)
+    return EXIT_DONE
+
+
+def _options(chosen: argparse.Namespace) -> dict[str, Any]:
+    """What the user asked for, as fields of SegmenterOptions; what was not asked for is left to the preset."""
+    options = {"preset": chosen.preset, "model": chosen.model, "device": chosen.device, "ear": chosen.ear}
+    if chosen.views is not None:
+        options["views"] = chosen.views
+    if chosen.whole_volume:
+        options["locate"] = False
+    if chosen.no_postprocessing:
+        options["postprocess"] = False
+    return options
+
+
+def _named(scans: Sequence[Path]) -> list[tuple[Path, str]]:
+    """Each scan with the name of its results: its own stem, with the folder's before it where two would be the same."""
+    unique = list(dict.fromkeys(scan.resolve() for scan in scans))
+    stems = [scan.name[: len(scan.name) - len(scan_suffix(scan))] for scan in unique]
+    shared = Counter(stem.casefold() for stem in stems)
+    names: list[str] = []
+    for scan, stem in zip(unique, stems, strict=True):
+        wanted = f"{scan.parent.name}_{stem}" if shared[stem.casefold()] > 1 else stem
+        taken = {name.casefold() for name in names}
+        number = 2
+        name = wanted
+        while name.casefold() in taken or (name != stem and name.casefold() in shared):
+            name = f"{wanted}_{number}"
+            number += 1
+        names.append(name)
+    return list(zip(unique, names, strict=True))
+
+
+def _described(ear: EarResult) -> str:
+    found = sum(landmark.position_lps is not None for landmark in ear.landmarks)
+    deviation = ear.quality.mean_standard_deviation
+    uncertainty = "not computed" if deviation is None else f"{deviation:.4f} (mean standard deviation)"
+    sentences = "".join(f"\n    {flag}" for flag in ear.quality.flags)
+    return (
+        f"{ear.side} ear, {ear.quality.volume_mm3:.1f} mm³, {found} of {len(ear.landmarks)} landmarks, "
+        f"uncertainty {uncertainty}{sentences}"
+    )
+
+
+def _print_models(chosen: argparse.Namespace) -> int:
+    del chosen
+    cards = list_models()
+    for card in cards:
+        print(f"{card.name} {card.version} ({card.role}, {card.spacing_mm:g} mm, {card.licence})")
+        for what, sentence in (("trained on", card.trained_on), ("validated on", card.validated_on)):
+            print(f"    {what}: {sentence}")
+        print(f"    limits: {card.limits}")
+    if not cards:
+        _say("No model is installed.")
+    return EXIT_DONE
+
+
+def _report(error: BaseException, name: str, verbose: bool) -> int:
+    failure = failure_of(error)
+    if failure.kind == "unexpected" and verbose:
+        traceback.print_exception(error, file=sys.stderr)
+    hint = " Run again with --verbose to see where." if failure.kind == "unexpected" and not verbose else ""
+    _say(f"{name}: {failure.sentence}{hint}")
+    return failure.exit_code
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
