@@ -57,11 +57,13 @@ class ResultNodes:
         segmentation: one segment per ear, with the IDs "right" and "left", on the results' own fine grid.
         landmarks: one node of three points per ear.
         uncertainty: standard deviation on the input's grid, 0 where the network did not look; None if not computed.
+        result: what the nodes show, with figures, flags and provenance.
     """
 
     segmentation: slicer.vtkMRMLSegmentationNode
     landmarks: Mapping[Side, slicer.vtkMRMLMarkupsFiducialNode]
     uncertainty: slicer.vtkMRMLScalarVolumeNode | None
+    result: ScanResult
 
     def all(self) -> list[slicer.vtkMRMLDisplayableNode]:
         """The nodes as a list, as they stand in the hierarchy."""
@@ -127,6 +129,7 @@ def write_results(result: ScanResult, input_node: slicer.vtkMRMLScalarVolumeNode
             _add_segmentation(result, input_node),
             {ear.side: _add_landmarks(ear, input_node) for ear in result.ears},
             _add_uncertainty(result, input_node),
+            result,
         )
         for node in nodes.all():
             _note_provenance(node, result, input_node)
@@ -145,6 +148,9 @@ def show_results(nodes: ResultNodes, input_node: slicer.vtkMRMLScalarVolumeNode,
     slicer.util.setSliceViewerLayers(
         background=input_node, foreground=nodes.uncertainty, foregroundOpacity=overlay_opacity
     )
+    if nodes.uncertainty is not None:
+        # A legend follows the layers only where a user's hand changes them.
+        slicer.modules.colors.logic().GetColorLegendDisplayNode(nodes.uncertainty).Modified()
     segment_id = nodes.segmentation.GetSegmentation().GetNthSegmentID(0)
     centre_ras = nodes.segmentation.GetSegmentCenterRAS(segment_id)
     slicer.vtkMRMLSliceNode.JumpAllSlices(input_node.GetScene(), *centre_ras)
@@ -172,7 +178,10 @@ def _add_segmentation(
     # The outline says where the border is; a faint fill leaves the scan and the uncertainty under it legible.
     display.SetOpacity2DFill(0.12)
     display.SetOpacity2DOutline(1.0)
-    display.SetSliceIntersectionThickness(2)
+    display.SetSliceIntersectionThickness(3)
+    display.SetPreferredDisplayRepresentationName2D(
+        slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    )
     return node
 
 
@@ -242,9 +251,11 @@ def _add_uncertainty(
     display.SetThreshold(UNCERTAINTY_VISIBLE, 1.0)
     display.SetApplyThreshold(True)
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node)
-    legend.SetTitleText("Uncertainty\n(standard deviation)")
+    legend.SetTitleText("Uncertainty (SD)")
     legend.SetLabelFormat("%.1f")
     legend.SetNumberOfLabels(6)
+    legend.SetSize(0.08, 0.28)
+    legend.SetPosition(0.97, 0.82)
     return node
 
 

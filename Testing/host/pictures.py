@@ -33,8 +33,12 @@ THREE_D_MANAGERS = (
     "vtkMRMLRulerDisplayableManager",
 )
 
-VIEW_COLOURS = {"Axial": (0.96, 0.31, 0.29), "Sagittal": (0.93, 0.84, 0.30), "Coronal": (0.43, 0.69, 0.29)}
-"""Slicer's colours of the red, yellow and green view."""
+SLICE_VIEWS = {
+    "Axial": ("Red", (0.96, 0.31, 0.29)),
+    "Sagittal": ("Yellow", (0.93, 0.84, 0.30)),
+    "Coronal": ("Green", (0.43, 0.69, 0.29)),
+}
+"""Name and colour of Slicer's own slice views, so that a saved scene opens in them."""
 
 
 def can_draw() -> bool:
@@ -57,11 +61,12 @@ class SliceView:
         # Made by the scene, it has the scene's orientation presets.
         self.node = host.scene.CreateNodeByClass("vtkMRMLSliceNode")
         self.node.UnRegister(None)
-        self.node.SetName(orientation)
-        self.node.SetLayoutName(orientation)
+        name, colour = SLICE_VIEWS[orientation]
+        self.node.SetName(name)
+        self.node.SetLayoutName(name)
         self.node = host.scene.AddNode(self.node)
         self.node.SetOrientation(orientation)
-        self.node.SetLayoutColor(*VIEW_COLOURS[orientation])
+        self.node.SetLayoutColor(*colour)
         self.node.SetDimensions(*size, 1)
         self.logic = slicer.vtkMRMLSliceLogic()
         self.logic.SetMRMLApplicationLogic(host.application_logic)
@@ -137,6 +142,7 @@ def _off_screen_window(size: tuple[int, int]) -> tuple[vtk.vtkRenderWindowIntera
     window = vtk.vtkRenderWindow()
     window.OffScreenRenderingOn()
     window.SetMultiSamples(0)
+    window.SetDPI(72)
     window.SetSize(*size)
     renderer = vtk.vtkRenderer()
     window.AddRenderer(renderer)

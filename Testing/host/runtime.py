@@ -42,6 +42,8 @@ class Host:
     """
 
     def __init__(self) -> None:
+        # Headless, VTK warns of every X server that is not there before it takes another way to draw.
+        vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_ERROR)
         self.scene = slicer.vtkMRMLScene()
         self.application_logic = slicer.vtkSlicerApplicationLogic()
         self._set_up_cache()
