@@ -202,6 +202,9 @@ class DualHeadUNet(nn.Module):
         self.segmentation_head = self._head("segmentation", self.config.segmentation_channels)
         self.heatmap_head = self._head("heatmaps", self.config.landmark_channels)
         self.apply(_initialise_uniformly)
+        # Convolutions answer in the layout of their weights, and this one is the faster: on two CPU cores with AVX512,
+        # 128³ at half width, 2.3 s instead of 9.3 s in bfloat16 and 5 s instead of 12 s in float32.
+        self.to(memory_format=torch.channels_last_3d)
 
     def _head(self, name: Literal["segmentation", "heatmaps"], channels_out: int) -> Decoder | None:
         if self.config.heads not in ("both", name):
