@@ -10,6 +10,9 @@ from torch.nn import functional as F
 POINTS_AT_ONCE = 2_000_000
 """Points that a call to `interpolate` handles in one piece; bounds its working memory."""
 
+GRID_POINTS_AT_ONCE = 200_000
+"""Points that a call to `interpolate_grid` handles in one piece: few enough to stay in a processor's cache."""
+
 
 def interpolate(lattice: Tensor, indices_ijk: Tensor, outside: Tensor | None = None) -> Tensor:
     """Trilinear interpolation of lattices that share one index frame.
@@ -29,6 +32,50 @@ def interpolate(lattice: Tensor, indices_ijk: Tensor, outside: Tensor | None = N
         return torch.zeros((lattice.shape[0], 0), device=lattice.device)
     pieces = [_interpolate_block(lattice, points, outside) for points in indices_ijk.split(POINTS_AT_ONCE)]
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
+
+
+def interpolate_grid(
+    lattice: Tensor, shape: tuple[int, int, int], to_indices: np.ndarray, outside: float, nearest: bool = False
+) -> Tensor:
+    """Interpolation of one lattice at all voxels of a grid; the same as `interpolate` there, several times as fast.
+
+    Args:
+        lattice: (k, j, i), any real dtype.
+        shape: voxels (k, j, i) of the grid.
+        to_indices: (4, 4), maps the grid's indices (i, j, k, 1) to continuous indices (i, j, k) of the lattice.
+        outside: value beyond the lattice.
+        nearest: take the nearest value instead of interpolating; for labels.
+
+    Returns:
+        (k, j, i) float32 on the grid.
+    """
+    upper = np.array(shape[::-1]) - 1
+    corners = np.stack(np.meshgrid(*[(0, edge) for edge in upper], indexing="ij"), -1).reshape(8, 3)
+    corners = corners @ to_indices[:3, :3].T + to_indices[:3, 3]
+    limits = np.array(lattice.shape[::-1])
+    low = np.clip(np.floor(corners.min(0)).astype(int), 0, limits - 1)
+    high = np.clip(np.ceil(corners.max(0)).astype(int) + 1, low + 1, limits)
+    block = lattice[low[2] : high[2], low[1] : high[1], low[0] : high[0]].to(torch.float32)
+    if outside:
+        block = block - outside
+    to_unit = to_indices.copy()
+    to_unit[:3] *= (2 / (high - low))[:, None]
+    to_unit[:3, 3] += (1 - 2 * low) / (high - low) - 1
+    result = torch.empty(shape, device=lattice.device)
+    step = max(1, GRID_POINTS_AT_ONCE // (shape[1] * shape[2]))
+    for first in range(0, shape[0], step):
+        layers = min(step, shape[0] - first)
+        slab = to_unit.copy()
+        slab[:3, 3] += to_unit[:3, 2] * first
+        points = affine_points((layers, *shape[1:]), slab, lattice.device)
+        result[first : first + layers] = F.grid_sample(
+            block[None, None],
+            points.view(1, layers, *shape[1:], 3),
+            mode="nearest" if nearest else "bilinear",
+            padding_mode="zeros",
+            align_corners=False,
+        )[0, 0]
+    return result.add_(outside) if outside else result
 
 
 def affine_points(shape: tuple[int, int, int], affine: np.ndarray, device: torch.device | str = "cpu") -> Tensor:

@@ -29,6 +29,7 @@ class Pose:
     mirror: bool = False
 
     def __post_init__(self) -> None:
+        """Refuses what is no rotation."""
         rotation = np.asarray(self.rotation, float)
         if rotation.shape != (3, 3) or np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-6:
             raise ValueError("the rotation of a pose must be an orthonormal (3, 3) matrix")

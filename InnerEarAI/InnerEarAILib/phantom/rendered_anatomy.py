@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from InnerEarAILib.phantom.anatomy import Anatomy, PhantomEar, Rendering
-from InnerEarAILib.phantom.lattice import affine_points, interpolate
+from InnerEarAILib.phantom.lattice import affine_points, interpolate, interpolate_grid
 
 FULL_SHARE = 255
 """Stored value of a voxel that is labyrinth throughout."""
@@ -76,9 +76,8 @@ class RenderedAnatomy:
         """Samples the lattice; see Anatomy.render. A voxel much wider than the lattice reads a coarser copy of it."""
         level = self.coarser(edge_mm)
         indices = (points - torch.as_tensor(level.origin, dtype=torch.float32, device=points.device)) / level.spacing_mm
-        inside = ((indices > -0.5) & (indices < torch.tensor(level.part.shape[::-1], device=points.device) - 0.5)).all(
-            1
-        )
+        limits = torch.tensor(level.part.shape[::-1], device=points.device) - 0.5
+        inside = ((indices > -0.5) & (indices < limits)).all(1)
         nearest = indices[inside].round().long()
         part = torch.zeros(len(points), dtype=torch.uint8, device=points.device)
         part[inside] = level.part[nearest[:, 2], nearest[:, 1], nearest[:, 0]]
@@ -91,6 +90,23 @@ class RenderedAnatomy:
     def sample_labyrinth(self, indices_ijk: Tensor) -> Tensor:
         """Shares of labyrinth (n,), 0 to 1, at continuous indices (i, j, k), (n, 3), of this lattice."""
         return interpolate(self.labyrinth[None], indices_ijk, torch.zeros(1))[0] / FULL_SHARE
+
+    def hounsfield_on(self, shape: tuple[int, int, int], affine: np.ndarray) -> Tensor:
+        """CT numbers (k, j, i) on a grid whose affine (4, 4) maps indices (i, j, k, 1) to the anatomy's frame."""
+        return interpolate_grid(self.hounsfield, shape, self._to_indices @ affine, self.outside_hounsfield)
+
+    def truth_on(self, shape: tuple[int, int, int], affine: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Labyrinth share (float32, 0 to 1) and part (uint8), each (k, j, i), on a grid as in `hounsfield_on`."""
+        to_indices = self._to_indices @ affine
+        share = interpolate_grid(self.labyrinth, shape, to_indices, 0.0).div_(FULL_SHARE)
+        return share, interpolate_grid(self.part, shape, to_indices, 0.0, nearest=True).to(torch.uint8)
+
+    @property
+    def _to_indices(self) -> np.ndarray:
+        """(4, 4), maps the anatomy's frame to indices (i, j, k)."""
+        matrix = np.diag([1 / self.spacing_mm] * 3 + [1.0])
+        matrix[:3, 3] = -np.asarray(self.origin) / self.spacing_mm
+        return matrix
 
     def coarser(self, edge_mm: float) -> RenderedAnatomy:
         """The copy of this lattice whose voxels come closest to `edge_mm` from below; itself where none is."""
@@ -171,7 +187,8 @@ def render_anatomy(
     for first in range(0, shape[0], layers_at_once(shape)):
         layers = slice(first, min(first + layers_at_once(shape), shape[0]))
         affine = np.diag([spacing_mm] * 3 + [1.0])
-        affine[:3, 3] = origin + [0, 0, first * spacing_mm]
+        affine[:3, 3] = origin
+        affine[2, 3] += first * spacing_mm
         block = (layers.stop - layers.start, *shape[1:])
         drawn = anatomy.render(affine_points(block, affine, device), spacing_mm)
         hounsfield[layers] = drawn.hounsfield.round().clamp(-32768, 32767).to(torch.int16).reshape(block)

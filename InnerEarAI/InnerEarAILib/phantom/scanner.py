@@ -1,4 +1,4 @@
-"""CT scanners: what they are (resolution, kernel, noise, artefacts, storage), and how such scanners are drawn at random.
+"""CT scanners: what they are (resolution, kernel, noise, artefacts, storage), and how they are drawn at random.
 
 All lengths are millimetres along the axes (i, j, k) of the scanner's image: i and j lie in the slice, k across it.
 """
@@ -72,7 +72,7 @@ class Scanner:
         kernel: name of the reconstruction kernel.
         spacing_mm: (3,) its own voxels, along i, j, k.
         fwhm_mm: (3,) full width at half maximum of the point-spread function along i, j, k.
-        overshoot: edge enhancement of the kernel in the slice: weight of the negative ring of the point-spread function.
+        overshoot: edge enhancement of the kernel in the slice: weight of the point-spread function's negative ring.
         noise_hounsfield: standard deviation of the noise on the scanner's own voxels.
         noise_correlation: (3,) correlation of the noise of neighbouring voxels along i, j, k, −0.5 to 0.66.
         artefacts: what goes wrong.
@@ -115,7 +115,7 @@ GE_BONEPLUS = Scanner(
     noise_correlation=(0.0, 0.28, 0.30),
     storage=Storage(lowest=-32000.0, highest=32000.0),
 )
-"""The clinical scanner that the phantom is compared with: GE LightSpeed Pro 32, 120 kVp, bone kernel with edge enhancement."""
+"""The clinical scanner that the phantom is compared with: GE LightSpeed Pro 32, 120 kVp, edge-enhancing kernel."""
 
 SOMATOM_FLAT_PANEL = Scanner(
     kind="flat_panel",

@@ -6,8 +6,8 @@ The calls that others build on:
     scan_rendered(rendered, scanner, pose, grid, rng) -> Tensor    a RenderedAnatomy, fast: training
     truth(anatomy, pose, grid, device) -> Truth                    labyrinth share, parts, landmarks on any grid
 
-A grid may be anisotropic and oblique; its axes i, j lie in the scanner's slice and k across it. Images hold stored values
-(float32, whole numbers); `Storage.to_hounsfield` turns them back. A scan is computed where its RenderedAnatomy lies.
+A grid may be anisotropic and oblique; its axes i, j lie in the scanner's slice and k across it. Images hold stored
+values (float32, whole numbers); `Storage.to_hounsfield` turns them back. A RenderedAnatomy is scanned on its own device.
 """
 
 from __future__ import annotations
@@ -26,13 +26,19 @@ from InnerEarAILib.phantom.artefacts import add_artefacts, noise_scale
 from InnerEarAILib.phantom.lattice import affine_points
 from InnerEarAILib.phantom.noise import correlated_noise
 from InnerEarAILib.phantom.pose import Pose
-from InnerEarAILib.phantom.rendered_anatomy import RenderedAnatomy, layers_at_once
+from InnerEarAILib.phantom.rendered_anatomy import RenderedAnatomy
 from InnerEarAILib.phantom.scanner import Scanner
 from InnerEarAILib.phantom.scanner_psf import filter_volume, generator_from, psf_taps
 from InnerEarAILib.volume import Grid
 
 SAMPLES_PER_FWHM = {"fast": 1.9, "fine": 3.0}
 """Samples of the anatomy across the point-spread function; 1.9 samples hold a Gaussian (aliased power below 1 %)."""
+
+TRUTH_STEP_MM = 0.25
+"""Voxels of the truth wider than this are averaged from finer ones."""
+
+POINTS_AT_ONCE = 1_000_000
+"""Points at which an anatomy is drawn in one piece; bounds the working memory."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +74,8 @@ def scan_rendered(
 
     def sample(shape: tuple[int, int, int], affine: np.ndarray, step_mm: float) -> tuple[Tensor, float]:
         level = rendered.coarser(step_mm)
-        hounsfield = torch.empty(shape, device=rendered.device)
-        to_indices = np.eye(4)
-        to_indices[:3, :3] /= level.spacing_mm
-        to_indices[:3, 3] = -np.asarray(level.origin) / level.spacing_mm
-        for layers, block_affine in _blocks(shape, to_indices @ affine):
-            points = affine_points((layers.stop - layers.start, *shape[1:]), block_affine, rendered.device)
-            hounsfield[layers] = level.sample_hounsfield(points).reshape(-1, *shape[1:])
         # The lattice's voxels are boxes (variance e²/12); trilinear interpolation blurs by e²/6 on average.
-        return hounsfield, level.spacing_mm**2 / 4
+        return level.hounsfield_on(shape, affine), level.spacing_mm**2 / 4
 
     return _acquire(sample, "fast", scanner, pose, grid, rng, rendered.device)
 
@@ -102,7 +101,7 @@ def scan(
 
 
 def truth(anatomy: Anatomy, pose: Pose, grid: Grid, device: torch.device | str = "cpu") -> Truth:
-    """The exact truth on a grid; voxels wider than 0.25 mm are averaged from finer ones.
+    """The exact truth on a grid; voxels wider than TRUTH_STEP_MM are averaged from finer ones.
 
     Args:
         anatomy: what is scanned; a RenderedAnatomy is read on its own device.
@@ -110,24 +109,27 @@ def truth(anatomy: Anatomy, pose: Pose, grid: Grid, device: torch.device | str =
         grid: voxels of the truth; any, not only those of the scan.
         device: where the work is done.
     """
-    device = anatomy.device if isinstance(anatomy, RenderedAnatomy) else torch.device(device)
-    finer = np.maximum(np.ceil(grid.spacing_mm[::-1] / 0.25), 1).astype(int)
-    shape = tuple(int(n * m) for n, m in zip(grid.shape, finer, strict=True))
+    finer = np.maximum(np.ceil(grid.spacing_mm[::-1] / TRUTH_STEP_MM), 1).astype(int)
     affine = _to_anatomy(pose) @ grid.affine_lps @ _subdivision(finer)
     edge = float(np.cbrt((grid.spacing_mm[::-1] / finer).prod()))
+    device = anatomy.device if isinstance(anatomy, RenderedAnatomy) else torch.device(device)
     labyrinth = torch.empty(grid.shape, device=device)
     part = torch.empty(grid.shape, dtype=torch.uint8, device=device)
-    step = layers_at_once((1, *shape[1:])) // int(finer[0]) or 1
+    centre = tuple(slice(int(n) // 2, None, int(n)) for n in finer)
+    step = max(1, POINTS_AT_ONCE // (grid.shape[1] * grid.shape[2] * int(finer.prod())))
     for first in range(0, grid.shape[0], step):
         layers = slice(first, min(first + step, grid.shape[0]))
-        block = ((layers.stop - layers.start) * int(finer[0]), *shape[1:])
+        counts = ((layers.stop - layers.start) * finer[0], grid.shape[1] * finer[1], grid.shape[2] * finer[2])
+        block = tuple(int(n) for n in counts)
         block_affine = affine.copy()
         block_affine[:3, 3] += affine[:3, 2] * first * finer[0]
-        drawn = anatomy.render(affine_points(block, block_affine, device), edge)
-        share = drawn.labyrinth.reshape(1, 1, *block)
-        labyrinth[layers] = F.avg_pool3d(share, finer.tolist())[0, 0] if (finer > 1).any() else share[0, 0]
-        a, b, c = (int(n) // 2 for n in finer)
-        part[layers] = drawn.part.reshape(block)[a :: finer[0], b :: finer[1], c :: finer[2]]
+        if isinstance(anatomy, RenderedAnatomy):
+            share, drawn_part = anatomy.coarser(edge).truth_on(block, block_affine)
+        else:
+            drawn = anatomy.render(affine_points(block, block_affine, device), edge)
+            share, drawn_part = drawn.labyrinth.reshape(block), drawn.part.reshape(block)
+        labyrinth[layers] = F.avg_pool3d(share[None, None], finer.tolist())[0, 0] if (finer > 1).any() else share
+        part[layers] = drawn_part[centre]
     landmarks = {pose.side(ear): pose.landmarks_lps(ear) for ear in anatomy.ears}
     return Truth(labyrinth, part, landmarks)
 
@@ -186,8 +188,8 @@ def _subdivision(finer_kji: np.ndarray) -> np.ndarray:
 
 
 def _blocks(shape: tuple[int, int, int], affine: np.ndarray):
-    """Slabs of a grid with the affine that places each, small enough for the processor's cache."""
-    step = layers_at_once(shape, 400_000)
+    """Slabs of a grid with the affine that places each; bounds the working memory."""
+    step = max(1, POINTS_AT_ONCE // (shape[1] * shape[2]))
     for first in range(0, shape[0], step):
         block_affine = affine.copy()
         block_affine[:3, 3] += affine[:3, 2] * first

@@ -14,8 +14,8 @@ FWHM_OF_SIGMA = 2 * math.sqrt(2 * math.log(2))
 """Full width at half maximum of a Gaussian of standard deviation 1."""
 
 RING_WIDTH = 1.8
-"""Standard deviation of the negative part of an edge-enhancing kernel, as a multiple of the positive part's; ours, by the
-profile of the capsule's edge in a clinical scan with the BONEPLUS kernel."""
+"""Standard deviation of the negative part of an edge-enhancing kernel, as a multiple of the positive part's; ours, by
+the profile of the capsule's edge in a clinical scan with the BONEPLUS kernel."""
 
 REACH = 3.2
 """Filters end where their widest Gaussian is this many standard deviations out."""
