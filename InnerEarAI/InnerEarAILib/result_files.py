@@ -47,7 +47,7 @@ def check_output(directory: Path, name: str, overwrite: bool = False) -> None:
     Raises:
         InputError: the folder is a file or cannot be written to, or there are results of this name.
     """
-    if not name or name != Path(name).name or "\\" in name:
+    if name in ("", ".", "..") or name != Path(name).name or "\\" in name:
         raise InputError(f"Results cannot be named “{name}”; choose a name that can be the beginning of a file name.")
     nearest = directory
     while not nearest.exists() and nearest != nearest.parent:

@@ -91,7 +91,7 @@ def write_image(path: Path, image: sitk.Image) -> None:
             os.replace(unfinished, path)
     except (OSError, RuntimeError) as error:
         raise InputError(
-            f"{path.name} cannot be written to {path.parent}; is there room, and may you write there?"
+            f"{path.name} cannot be written to {path.parent}; choose a folder that exists and has room."
         ) from error
 
 

@@ -123,9 +123,12 @@ class Volume:
         return Volume(sitk.GetArrayFromImage(image), affine, name)
 
     def to_sitk(self) -> sitk.Image:
-        """A SimpleITK image of the same voxels at the same place; SimpleITK has no bool, so that becomes uint8."""
-        voxels = self.voxels.astype(np.uint8) if self.voxels.dtype == bool else self.voxels
-        image = sitk.GetImageFromArray(voxels)
+        """A SimpleITK image of the same voxels at the same place.
+
+        SimpleITK has no bool, half precision or foreign byte order: they become uint8, float32 and the native one.
+        """
+        substitute = {"?": np.uint8, "e": np.float32}.get(self.voxels.dtype.char, self.voxels.dtype.newbyteorder("="))
+        image = sitk.GetImageFromArray(self.voxels.astype(substitute, copy=False))
         grid = self.grid
         image.SetSpacing(grid.spacing_mm.tolist())
         image.SetOrigin(grid.origin_lps.tolist())

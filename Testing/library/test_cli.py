@@ -1,0 +1,278 @@
+"""The command line: what is written, what is said where, and with which code it ends."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from InnerEarAILib import cli
+from InnerEarAILib.model_store import ModelError
+from InnerEarAILib.progress import Cancelled
+from InnerEarAILib.scan_files import write_volume
+from InnerEarAILib.volume import InputError
+from library.scans import FakeSegmenter, noisy_scan, painted_ear, scan_result, write_dicom
+
+LIBRARY = Path(cli.__file__).parents[1]
+
+
+def both_ears(volume, progress):
+    del progress
+    ears = [painted_ear("right", (-38, 4, 7)), painted_ear("left", (40, 6, 3))]
+    return scan_result(ears, volume.name, volume.grid)
+
+
+@pytest.fixture
+def scan(tmp_path):
+    write_volume(tmp_path / "scan.nrrd", noisy_scan())
+    return tmp_path / "scan.nrrd"
+
+
+def run(*arguments, answer=both_ears):
+    return cli.main(["segment", *map(str, arguments)], FakeSegmenter(answer))
+
+
+def test_results_are_written_and_said(tmp_path, scan, capsys):
+    assert run(scan, "-o", tmp_path / "out") == 0
+    assert len(os.listdir(tmp_path / "out")) == 6
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert "right ear, 250.0 mm³" in said.out
+    assert "3 of 3 landmarks" in said.out
+    assert "Unusual." in said.out
+    assert f"6 files in {tmp_path / 'out'}" in said.out
+
+
+def test_steps_and_notes_are_lines_where_there_is_no_terminal(tmp_path, scan, capsys):
+    def noting(volume, progress):
+        progress.step("Predicting", 0.6)
+        progress.note("The GPU was too small.")
+        return both_ears(volume, progress)
+
+    run(scan, "-o", tmp_path / "out", answer=noting)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:4] == [
+        "scan: Reading the scan",
+        "scan: Predicting",
+        "scan: The GPU was too small.",
+        "scan: Writing the results",
+    ]
+
+
+def test_a_terminal_shows_a_bar_instead(tmp_path, scan, capsys, monkeypatch):
+    pytest.importorskip("tqdm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    run(scan, "-o", tmp_path / "out")
+    said = capsys.readouterr()
+    assert "scan: Predicting |" in said.err
+    assert "50%" in said.err
+    assert "Predicting" not in said.out
+
+
+def test_options_reach_the_route(tmp_path, scan):
+    fake = FakeSegmenter(both_ears)
+    choices = "--preset paper --model gold --device cpu --ear left --views 1 --whole-volume --no-postprocessing"
+    assert cli.main(["segment", str(scan), "-o", str(tmp_path / "out"), *choices.split()], fake) == 0
+    ((volume, options),) = fake.asked
+    assert volume.name == "scan"
+    assert options == {
+        "preset": "paper",
+        "model": "gold",
+        "device": "cpu",
+        "ear": "left",
+        "views": 1,
+        "locate": False,
+        "postprocess": False,
+    }
+
+
+def test_what_was_not_asked_for_is_left_to_the_preset(tmp_path, scan):
+    fake = FakeSegmenter(both_ears)
+    cli.main(["segment", str(scan), "-o", str(tmp_path / "out")], fake)
+    assert fake.asked[0][1] == {"preset": "standard", "model": "auto", "device": "auto", "ear": "auto"}
+
+
+def test_options_are_those_that_the_segmenter_knows(tmp_path, scan):
+    segmenter = pytest.importorskip("InnerEarAILib.segmenter")
+    fake = FakeSegmenter(both_ears)
+    choices = "--preset fast --ear both --views 10 --whole-volume --no-postprocessing"
+    cli.main(["segment", str(scan), "-o", str(tmp_path / "out"), *choices.split()], fake)
+    resolved = segmenter.SegmenterOptions(**fake.asked[0][1]).resolved()
+    assert (resolved.locate, resolved.views, resolved.postprocess) == (False, 10, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "required"),
+        (["segment"], "required"),
+        (["segment", "scan.nrrd"], "-o/--output"),
+        (["segment", "scan.nrrd", "-o", "out", "--preset", "best"], "invalid choice: 'best'"),
+        (["segment", "scan.nrrd", "-o", "out", "--views", "3"], "invalid choice: 3"),
+        (["segment", "scan.nrrd", "-o", "out", "--wrong"], "unrecognized arguments: --wrong"),
+        (["dance"], "invalid choice"),
+    ],
+)
+def test_bad_arguments_end_in_one_sentence(tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments, FakeSegmenter(both_ears)) == 2
+    said = capsys.readouterr()
+    assert words in said.err
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (InputError("The scan is a knee."), 2, "scan: The scan is a knee."),
+        (ModelError("There is no model 'x'."), 2, "scan: There is no model 'x'."),
+        (Cancelled("Cancelled during: Predicting"), 130, "scan: Cancelled; nothing was written."),
+        (KeyboardInterrupt(), 130, "scan: Cancelled; nothing was written."),
+        (MemoryError(), 1, "scan: There is not enough memory"),
+        (
+            ZeroDivisionError("float\ndivision"),
+            1,
+            "scan: Unexpected error (ZeroDivisionError: float division). Run again",
+        ),
+    ],
+)
+def test_failures_have_a_code_and_one_sentence_and_leave_nothing(tmp_path, scan, capsys, error, code, words):
+    assert run(scan, "-o", tmp_path / "out", answer=error) == code
+    said = capsys.readouterr()
+    assert said.err.startswith(words)
+    assert said.err.count("\n") == 1
+    assert os.listdir(tmp_path) == ["scan.nrrd"]
+
+
+def test_traceback_is_shown_on_demand(tmp_path, scan, capsys):
+    assert run(scan, "-o", tmp_path / "out", "--verbose", answer=ZeroDivisionError("bug")) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_no_ear_has_a_code_of_its_own_and_leaves_nothing(tmp_path, scan, capsys):
+    assert run(scan, "-o", tmp_path / "out", answer=scan_result([])) == 3
+    assert capsys.readouterr().err == "scan: No inner ear was found; nothing was written.\n"
+    assert os.listdir(tmp_path) == ["scan.nrrd"]
+
+
+def test_missing_scan_is_said_without_starting_the_route(tmp_path, capsys):
+    fake = FakeSegmenter(both_ears)
+    assert cli.main(["segment", str(tmp_path / "no.nrrd"), "-o", str(tmp_path / "out")], fake) == 2
+    assert fake.asked == []
+    assert capsys.readouterr().err.count("\n") == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_earlier_results_are_not_touched_without_leave(tmp_path, scan, capsys):
+    fake = FakeSegmenter(both_ears)
+    arguments = ["segment", str(scan), "-o", str(tmp_path / "out")]
+    assert cli.main(arguments, fake) == 0
+    assert cli.main(arguments, fake) == 2
+    assert len(fake.asked) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert cli.main([*arguments, "--overwrite"], fake) == 0
+
+
+def test_one_bad_scan_does_not_stop_the_others(tmp_path, capsys):
+    for name in ("a", "c", "d"):
+        write_volume(tmp_path / f"{name}.nrrd", noisy_scan())
+    (tmp_path / "b.nrrd").write_text("no scan")
+
+    def no_ear_in_d(volume, progress):
+        return scan_result([]) if volume.name == "d" else both_ears(volume, progress)
+
+    scans = [tmp_path / f"{name}.nrrd" for name in "abcd"]
+    assert run(*scans, "-o", tmp_path / "out", answer=no_ear_in_d) == 2
+    assert {file.partition("_")[0] for file in os.listdir(tmp_path / "out")} == {"a", "c"}
+    errors = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in errors] == ["b", "d"]
+
+
+def test_cancelling_stops_the_scans_that_follow_and_keeps_those_before(tmp_path):
+    for name in "abc":
+        write_volume(tmp_path / f"{name}.nrrd", noisy_scan())
+
+    def cancelled_at_b(volume, progress):
+        if volume.name == "b":
+            raise KeyboardInterrupt
+        return both_ears(volume, progress)
+
+    assert run(*[tmp_path / f"{name}.nrrd" for name in "abc"], "-o", tmp_path / "out", answer=cancelled_at_b) == 130
+    assert {file.partition("_")[0] for file in os.listdir(tmp_path / "out")} == {"a"}
+
+
+def test_scans_of_one_name_get_results_of_different_names(tmp_path):
+    places = [tmp_path / "left" / "scan.nrrd", tmp_path / "right" / "scan.nrrd", tmp_path / "right" / "Scan.nii.gz"]
+    for place in places:
+        place.parent.mkdir(exist_ok=True)
+        write_volume(place, noisy_scan())
+    fake = FakeSegmenter(both_ears)
+    assert cli.main(["segment", *map(str, places), str(places[0]), "-o", str(tmp_path / "out")], fake) == 0
+    assert [volume.name for volume, _ in fake.asked] == ["left_scan", "right_scan", "right_Scan_2"]
+    assert len(os.listdir(tmp_path / "out")) == 18
+
+
+def test_a_name_made_up_does_not_take_that_of_another_scan(tmp_path):
+    places = [tmp_path / "a" / "x.nrrd", tmp_path / "b" / "x.nrrd", tmp_path / "a_x.nrrd"]
+    for place in places:
+        place.parent.mkdir(exist_ok=True)
+        write_volume(place, noisy_scan())
+    fake = FakeSegmenter(both_ears)
+    cli.main(["segment", *map(str, places), "-o", str(tmp_path / "out")], fake)
+    assert [volume.name for volume, _ in fake.asked] == ["a_x_2", "b_x", "a_x"]
+
+
+def test_dicom_folder_gives_its_name_and_never_the_patients(tmp_path, monkeypatch, capsys):
+    write_dicom(tmp_path / "ear 1.2", noisy_scan())
+    monkeypatch.chdir(tmp_path / "ear 1.2")
+    assert run(".", "-o", tmp_path / "out", "--series", 4) == 0
+    assert "ear 1.2_result.json" in os.listdir(tmp_path / "out")
+    everything = b"".join(file.read_bytes() for file in (tmp_path / "out").iterdir())
+    assert b"Doe" not in everything
+    assert "Doe" not in capsys.readouterr().out
+
+
+def test_reading_time_stands_among_the_seconds(tmp_path, scan):
+    run(scan, "-o", tmp_path / "out")
+    seconds = json.loads((tmp_path / "out" / "scan_result.json").read_text(encoding="utf-8"))["seconds"]
+    assert set(seconds) == {"reading", "predicting"}
+    assert seconds["reading"] >= 0
+
+
+def test_models_are_listed_with_what_they_were_trained_on(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("INNEREARAI_MODELS", str(tmp_path))
+    assert cli.main(["models"]) == 0
+    assert "No model" in capsys.readouterr().err
+
+
+def shell(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(LIBRARY), **options},
+        timeout=60,
+        check=False,
+    )
+
+
+def test_help_does_not_import_torch():
+    script = (
+        "import sys; from InnerEarAILib import cli; code = cli.main(['--help']); "
+        "sys.exit(code or 'torch' in sys.modules or 'slicer' in sys.modules)"
+    )
+    done = shell("-c", script)
+    assert done.returncode == 0, done.stderr
+    assert b"segment" in done.stdout
+
+
+def test_module_runs_and_a_log_in_ascii_does_not_stop_it(tmp_path):
+    done = shell("-m", "InnerEarAILib", "segment", str(tmp_path / "no such scan × “ß”.nrrd"), "-o", str(tmp_path / "o"),
+                 PYTHONIOENCODING="ascii", PYTHONUTF8="0")  # fmt: skip
+    assert done.returncode == 2
+    assert b"There is no file" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert not (tmp_path / "o").exists()

@@ -1,0 +1,307 @@
+"""Scans on disk: the place in space survives every format; what is wrong with a file is said in one sentence."""
+
+import gzip
+import os
+import re
+import struct
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from InnerEarAILib.scan_checks import FEWEST_DISTINCT_VALUES, check_scan, check_size
+from InnerEarAILib.scan_files import SCAN_SUFFIXES, read_volume, scan_suffix, write_volume
+from InnerEarAILib.volume import Grid, InputError, Volume
+from library.scans import SHAPE, affine, affines, noisy_scan
+
+few_files = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def refused(function, *arguments):
+    """The sentence of an InputError; fails if it is not one sentence or two, on one line, ending in a full stop."""
+    with pytest.raises(InputError) as caught:
+        function(*arguments)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert sentence.endswith(".")
+    assert len(sentence) < 300
+    return sentence
+
+
+def outermost_position_difference(one: Grid, other: Grid) -> float:
+    return np.abs(one.corners_lps() - other.corners_lps()).max()
+
+
+@few_files
+@given(matrix=affines(), seed=st.integers(0, 1000))
+@pytest.mark.parametrize(
+    ("suffix", "tolerance_mm"),
+    # NIfTI keeps positions as 32-bit floats.
+    [(".nrrd", 1e-9), (".mha", 1e-9), (".nii", 1e-4), (".nii.gz", 1e-4)],
+)
+def test_written_volume_is_read_back_at_its_place(tmp_path, suffix, tolerance_mm, matrix, seed):
+    volume = noisy_scan(matrix, seed=seed, name="ear")
+    write_volume(tmp_path / f"ear{suffix}", volume)
+    again = read_volume(tmp_path / f"ear{suffix}")
+    np.testing.assert_array_equal(again.voxels, volume.voxels)
+    assert outermost_position_difference(again.grid, volume.grid) < tolerance_mm
+    assert again.name == "ear"
+    assert [file.name for file in tmp_path.iterdir()] == [f"ear{suffix}"]
+    (tmp_path / f"ear{suffix}").unlink()
+
+
+@pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
+def test_headers_with_voxels_in_another_file_are_read(tmp_path, suffix):
+    volume = noisy_scan(affine((10, 20, 30), flips=(1, -1, 1)))
+    sitk.WriteImage(volume.to_sitk(), str(tmp_path / f"ear{suffix}"))
+    again = read_volume(tmp_path / f"ear{suffix}")
+    np.testing.assert_array_equal(again.voxels, volume.voxels)
+    assert outermost_position_difference(again.grid, volume.grid) < 1e-9
+
+
+def test_suffix_is_known_in_capitals_and_with_dots_in_the_name(tmp_path):
+    write_volume(tmp_path / "Ear.left.2.NRRD", noisy_scan())
+    assert read_volume(tmp_path / "Ear.left.2.NRRD").name == "Ear.left.2"
+
+
+def test_four_dimensions_of_which_one_is_single_are_a_volume(tmp_path):
+    volume = noisy_scan(affine((5, 6, 7)))
+    image = sitk.JoinSeries([volume.to_sitk()])
+    sitk.WriteImage(image, str(tmp_path / "one.nrrd"))
+    again = read_volume(tmp_path / "one.nrrd")
+    np.testing.assert_array_equal(again.voxels, volume.voxels)
+    assert outermost_position_difference(again.grid, volume.grid) < 1e-6
+
+
+def written(path, image):
+    sitk.WriteImage(image, str(path), useCompression=path.suffix == ".nrrd")
+    return path
+
+
+def cut_off(path, share=0.6):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    return path
+
+
+def with_header(path, pattern, replacement):
+    sitk.WriteImage(noisy_scan().to_sitk(), str(path))
+    path.write_bytes(re.sub(pattern, replacement, path.read_bytes(), count=1))
+    return path
+
+
+def with_nifti_bytes(path, start, values):
+    sitk.WriteImage(noisy_scan().to_sitk(), str(path))
+    content = bytearray(path.read_bytes())
+    content[start : start + len(values)] = values
+    path.write_bytes(content)
+    return path
+
+
+def empty_file(path):
+    path.touch()
+    return path
+
+
+def text_file(path):
+    path.write_text("This is no scan. " * 100)
+    return path
+
+
+def huge_header(path):
+    path.write_text(
+        "NRRD0004\ntype: short\ndimension: 3\nsizes: 9000 9000 9000\n"
+        "spacings: 0.1 0.1 0.1\nendian: little\nencoding: raw\n\n"
+    )
+    return path
+
+
+def segmentation_file(path):
+    image = sitk.Cast(noisy_scan().to_sitk() > 0, sitk.sitkUInt8)
+    image.SetMetaData("Segment0_ID", "labyrinth")
+    return written(path, image)
+
+
+SHEAR = struct.pack("<2h", 0, 1) + bytes(24) + struct.pack("<12f", 1, 0.3, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0)
+
+BAD_FILES = {
+    "missing": ("no.nrrd", lambda p: p, "no file or folder"),
+    "unknown format": ("scan.stl", text_file, "no known format"),
+    "no format": ("scan", text_file, "no known format"),
+    "empty": ("scan.nrrd", empty_file, "is empty"),
+    "text": ("scan.nii.gz", text_file, "damaged"),
+    "text in mha": ("scan.mha", text_file, "damaged"),
+    "2D": ("scan.nrrd", lambda p: written(p, sitk.Image(30, 30, sitk.sitkInt16)), "flat image"),
+    "one slice": ("scan.nii", lambda p: written(p, sitk.Image(30, 30, 1, sitk.sitkInt16)), "flat image"),
+    "4D": ("scan.nii.gz", lambda p: written(p, sitk.Image([30, 30, 30, 3], sitk.sitkInt16)), "time series"),
+    "4D nrrd": ("scan.nrrd", lambda p: written(p, sitk.Image([30, 30, 30, 3], sitk.sitkInt16)), "time series"),
+    "RGB": ("scan.mha", lambda p: written(p, sitk.Image([30, 30, 30], sitk.sitkVectorUInt8, 3)), "3 values per voxel"),
+    "segmentation": ("scan.seg.nrrd", segmentation_file, "is a segmentation"),
+    "nrrd cut off": ("scan.nrrd", lambda p: cut_off(written(p, noisy_scan().to_sitk())), "cut off"),
+    "mha cut off": ("scan.mha", lambda p: cut_off(written(p, noisy_scan().to_sitk())), "cut off"),
+    "nii cut off": ("scan.nii", lambda p: cut_off(written(p, noisy_scan().to_sitk())), "cut off"),
+    "nii short of one byte": ("scan.nii", lambda p: cut_off(written(p, noisy_scan().to_sitk()), 0.99999), "cut off"),
+    "nii.gz cut off": ("scan.nii.gz", lambda p: cut_off(written(p, noisy_scan().to_sitk())), "cut off"),
+    "nrrd header alone": ("scan.nrrd", lambda p: cut_off(written(p, noisy_scan().to_sitk()), 0.01), "."),
+    "huge": ("scan.nrrd", huge_header, "more than the"),
+    "zero spacing": ("scan.nrrd", lambda p: with_header(p, rb"\(0\.5,0,0\)", b"(0,0,0)"), "spacing of zero"),
+    "zero spacing in nifti": ("scan.nii", lambda p: with_nifti_bytes(p, 80, bytes(4)), "spacing of zero"),
+    "negative spacing in nifti": ("scan.nii", lambda p: with_nifti_bytes(p, 80, struct.pack("<f", -1)), "zero or less"),
+    "NaN spacing in nifti": ("scan.nii", lambda p: with_nifti_bytes(p, 80, struct.pack("<f", np.nan)), "zero or less"),
+    "zero spacing in mha": (
+        "scan.mha",
+        lambda p: with_header(p, rb"ElementSpacing = 0.5", b"ElementSpacing = 0"),
+        "zero",
+    ),
+    "no spacing": ("scan.nrrd", lambda p: with_header(p, rb"space directions:.*\n", b""), "how large its voxels"),
+    "no spacing in mha": ("scan.mha", lambda p: with_header(p, rb"ElementSpacing.*\n", b""), "how large its voxels"),
+    "sheared": ("scan.nrrd", lambda p: with_header(p, rb"\(0,0\.5\d*,0\)", b"(0.2,0.5,0)"), "not perpendicular"),
+    "sheared nifti": ("scan.nii", lambda p: with_nifti_bytes(p, 252, SHEAR), "not perpendicular"),
+    "voxels gone": (
+        "scan.mhd",
+        lambda p: (written(p, noisy_scan().to_sitk()), p.with_suffix(".raw").unlink(), p)[-1],
+        ".",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_file_is_refused_in_one_sentence(tmp_path, capfd, case):
+    name, make, words = BAD_FILES[case]
+    path = make(tmp_path / name)
+    assert words in refused(read_volume, path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_damage_within_compressed_voxels_is_noticed(tmp_path):
+    sitk.WriteImage(noisy_scan().to_sitk(), str(tmp_path / "whole.nii"))
+    content = bytearray(gzip.compress((tmp_path / "whole.nii").read_bytes()))
+    content[len(content) // 2 : len(content) // 2 + 50] = bytes(50)
+    (tmp_path / "scan.nii.gz").write_bytes(content)
+    assert "damaged" in refused(read_volume, tmp_path / "scan.nii.gz")
+
+
+def test_no_byte_of_a_cut_nifti_is_made_up(tmp_path):
+    """The NIfTI reader itself fills what is missing with zeros."""
+    path = written(tmp_path / "scan.nii", noisy_scan().to_sitk())
+    assert path.stat().st_size == 352 + 2 * np.prod(SHAPE)
+    assert read_volume(path).voxels.shape == SHAPE
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "cut off" in refused(read_volume, path)
+
+
+def test_single_dicom_file_asks_for_its_folder(tmp_path):
+    (tmp_path / "slice").write_bytes(bytes(128) + b"DICM" + bytes(100))
+    assert "single DICOM file" in refused(read_volume, tmp_path / "slice")
+
+
+def test_unreadable_file_is_said_to_be_so(tmp_path, monkeypatch):
+    path = written(tmp_path / "scan.nrrd", noisy_scan().to_sitk())
+
+    def denied(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(path), "open", denied)
+    assert "Permission denied" in refused(read_volume, path)
+
+
+def test_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    write_volume(tmp_path / "ear.nrrd", noisy_scan(seed=1))
+    before = (tmp_path / "ear.nrrd").read_bytes()
+
+    def interrupted(image, path, **options):
+        with open(path, "wb") as file:
+            file.write(b"NRRD half")
+        raise RuntimeError("disk full")
+
+    monkeypatch.setattr(sitk, "WriteImage", interrupted)
+    assert "cannot be written" in refused(write_volume, tmp_path / "ear.nrrd", noisy_scan(seed=2))
+    assert [file.name for file in tmp_path.iterdir()] == ["ear.nrrd"]
+    assert (tmp_path / "ear.nrrd").read_bytes() == before
+
+
+def test_only_files_of_one_piece_are_written(tmp_path):
+    assert ".mha" in refused(write_volume, tmp_path / "ear.mhd", noisy_scan())
+    assert "cannot be written" in refused(write_volume, tmp_path / "no folder" / "ear.nrrd", noisy_scan())
+
+
+def test_standard_error_speaks_again_after_a_read(tmp_path, capfd):
+    refused(read_volume, text_file(tmp_path / "scan.mha"))
+    os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"
+
+
+@pytest.mark.parametrize("suffix", SCAN_SUFFIXES)
+def test_every_suffix_is_told(tmp_path, suffix):
+    assert scan_suffix(tmp_path / f"a.b{suffix}") == suffix
+
+
+def scan_of(voxels, spacing=0.5):
+    return Volume(voxels, affine(spacing=(spacing,) * 3))
+
+
+def noise(dtype=np.int16):
+    return np.random.default_rng(0).integers(-1000, 2000, (24, 26, 28)).astype(dtype)
+
+
+def with_one(value):
+    voxels = noise(np.float32)
+    voxels[3, 4, 5] = value
+    return voxels
+
+
+BAD_SCANS = {
+    "empty": (scan_of(np.zeros((0, 26, 28))), "no voxels"),
+    "NaN": (scan_of(with_one(np.nan)), "not numbers"),
+    "infinite": (scan_of(with_one(np.inf)), "not numbers"),
+    "constant": (scan_of(np.full((24, 26, 28), 7)), "same value (7)"),
+    "complex": (scan_of(noise(np.complex64)), "not real numbers"),
+    "metres": (scan_of(noise(), 0.0005), "metres"),
+    "microns": (scan_of(noise(), 500.0), "too coarse"),
+    "thick": (Volume(noise(), affine(spacing=(0.5, 0.5, 5))), "thin-slice"),
+    "small": (scan_of(noise()[:10]), "too small"),
+    "labels": (scan_of((noise() > 0).astype(np.uint8)), "segmentation"),
+    "many labels": (scan_of(np.clip(noise(), 0, FEWEST_DISTINCT_VALUES - 1).astype(np.float32)), "segmentation"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SCANS)
+def test_what_cannot_be_an_ear_scan_is_refused_in_one_sentence(case):
+    scan, words = BAD_SCANS[case]
+    assert words in refused(check_scan, scan)
+
+
+@pytest.mark.parametrize(
+    "voxels",
+    [
+        noise(),
+        noise(np.float32),
+        (noise() + 1024).clip(0).astype(np.uint16),
+        (noise() // 12 + 84).clip(0, 255).astype(np.uint8),
+        np.clip(noise(), -1000, -990),
+        noise().astype(np.float64) / 1000,
+        noise().astype(np.float16),
+        np.where(np.arange(28) < 14, 0, noise().clip(0)),
+    ],
+    ids=["int16", "float32", "offset", "8 bit", "narrow window", "attenuation", "half", "half of it padding"],
+)
+def test_a_scan_of_any_scaling_is_let_through(voxels):
+    check_scan(scan_of(voxels))
+
+
+@given(affines())
+def test_no_orientation_is_refused(matrix):
+    check_scan(noisy_scan(matrix))
+
+
+def test_rare_other_values_save_a_scan_from_being_taken_for_labels():
+    voxels = np.zeros((130, 130, 130), np.int16)
+    voxels[64, :40, 64] = np.arange(40)
+    check_scan(scan_of(voxels))
+
+
+def test_size_is_bounded():
+    assert "1025 × 1024 × 1024" in refused(check_size, (1024, 1024, 1025))
+    check_size((1024, 1024, 1024))
