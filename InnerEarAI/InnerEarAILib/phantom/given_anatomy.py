@@ -146,7 +146,7 @@ def anatomy_from_label_map(
             f"it holds {present}. Name the labels of the labyrinth."
         )
     spacing = float(labels.spacing_mm.max())
-    _check_volume(is_labyrinth.sum() * float(labels.spacing_mm.prod()))
+    check_volume(is_labyrinth.sum() * float(labels.spacing_mm.prod()))
     check_landmarks(landmarks_lps, labels.grid.to_lps(np.argwhere(is_labyrinth)[:, ::-1]))
     groups = _tissue_groups({label: tissues[label] for label in present if label not in labyrinth})
     fluid = next((tissues[label].hounsfield for label in labyrinth if label in tissues), 20.0)
@@ -201,7 +201,12 @@ def check_landmarks(landmarks_lps: Mapping[str, np.ndarray], labyrinth_points: n
             )
 
 
-def _check_volume(volume_mm3: float) -> None:
+def check_volume(volume_mm3: float) -> None:
+    """Refuses what cannot be a human labyrinth.
+
+    Raises:
+        InputError: with the volume and the plausible range.
+    """
     low, high = PLAUSIBLE_LABYRINTH_MM3
     if not low <= volume_mm3 <= high:
         raise InputError(
