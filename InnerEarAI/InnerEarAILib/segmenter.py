@@ -243,6 +243,7 @@ class _Route:
                 views=self.preset.views,
                 device=self.device,
                 progress=self.progress,
+                agreeing_precisions=self.card.agreeing_precisions,
             )
         self.provenance |= {f"execution.{key}": value for key, value in prediction.execution.items()}
         return prediction, known

@@ -73,7 +73,14 @@ def locate_ears(
             normalised = normalise(coarse[block])
         except InputError:
             continue  # nothing but air, or outside the scan
-        seen = predict(network, normalised, tile=card.tile_voxels, views=1, device=device)
+        seen = predict(
+            network,
+            normalised,
+            tile=card.tile_voxels,
+            views=1,
+            device=device,
+            agreeing_precisions=card.agreeing_precisions,
+        )
         probability[block] = np.maximum(probability[block], seen.probability)
     # The padding that normalise() puts outside the scan cannot hold an ear.
     probability[~np.isfinite(coarse)] = 0

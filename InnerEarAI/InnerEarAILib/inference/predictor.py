@@ -2,8 +2,8 @@
 
 For each view all tiles are predicted, turned back and merged by tile weight into one volume; the merged volumes of the
 views go one after the other into a running mean and a running sum of squared deviations (Welford 1962), so that no more
-than one of them is held. Memory is twelve volumes of float32 (image, tile weight, merged view 4, mean 4, deviation
-and one to spare while copying) whatever the number of views and tiles, plus the network's own for one batch.
+than one of them is held. Memory is eleven volumes of float32 (image, tile weight, merged view 4, mean 4, deviation),
+six with a single view, whatever the number of views and tiles, plus the network's own for one batch.
 """
 
 from __future__ import annotations
