@@ -43,7 +43,6 @@ SEVERITY = (EXIT_DONE, EXIT_NO_EAR, EXIT_BAD_INPUT, EXIT_UNEXPECTED, EXIT_CANCEL
 WING_COMMANDS = (
     ("InnerEarAILib.phantom.command", "add_phantom_command"),
     ("InnerEarAILib.training.command", "add_train_command"),
-    ("InnerEarAILib.evaluation.command", "add_evaluation_commands"),
 )
 """Modules of the side wings and the function by which each adds its commands. The function gets the object that
 `ArgumentParser.add_subparsers` gave, and sets on each parser the default `run`: from parsed arguments to exit code.
@@ -72,14 +71,14 @@ def main(arguments: Sequence[str] | None = None, segmenter: Any = None) -> int:
         # A log in plain ASCII must not end a run at the first “×”.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    chosen = argparse.Namespace(command=PROGRAM)
     try:
-        chosen = _parser().parse_args(arguments)
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    try:
+        _parser().parse_args(arguments, chosen)
         if chosen.command == "segment":
             return _segment_all(chosen, segmenter)
         return chosen.run(chosen)
+    except SystemExit as ended:  # argparse: help was shown, or an argument is wrong and was said to be
+        return int(ended.code or 0)
     except BaseException as error:
         return _report(error, chosen.command, getattr(chosen, "verbose", False))
 

@@ -22,7 +22,8 @@ def shown_progress(name: str, terminal: TextIO, log: TextIO) -> Iterator[Progres
         terminal: gets a bar if it is a terminal and tqdm is installed.
         log: gets lines otherwise.
     """
-    bar = _bar(name, terminal) if terminal.isatty() else None
+    # Slicer's own streams are no files and know less.
+    bar = _bar(name, terminal) if getattr(terminal, "isatty", bool)() else None
     if bar is None:
         lines = _Lines(name, log)
         yield Progress(lines.step, lines.note)

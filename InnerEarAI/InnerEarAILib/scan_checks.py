@@ -94,7 +94,9 @@ def _check_values(voxels: np.ndarray) -> None:
         )
     lowest, highest = voxels.min(), voxels.max()
     if lowest == highest:
-        raise InputError(f"Every voxel of the scan has the same value ({lowest:g}): there is nothing to see in it.")
+        raise InputError(
+            f"Every voxel of the scan has the same value ({float(lowest):g}): there is nothing to see in it."
+        )
     if _are_labels(voxels, lowest):
         raise InputError(
             "The image has a few whole numbers as its values, as a segmentation has; choose the CT scan itself."

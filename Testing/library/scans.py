@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import SimpleITK as sitk
-from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from InnerEarAILib.ear_result import EarResult, LandmarkResult, Quality, ScanResult
@@ -26,6 +25,8 @@ def affine(rotation_degrees=(0, 0, 0), spacing=(0.5, 0.6, 0.7), origin=(0, 0, 0)
 
 def affines():
     """Random oblique, permuted, flipped and anisotropic affines of either handedness."""
+    from hypothesis import strategies as st  # not for the child processes of test_worker
+
     return st.builds(
         affine,
         rotation_degrees=st.tuples(*[st.floats(-180, 180)] * 3),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -257,6 +258,35 @@ def shell(*arguments, **options):
         timeout=60,
         check=False,
     )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+def test_ctrl_c_ends_cleanly(tmp_path, scan):
+    script = """
+import sys, time
+from InnerEarAILib import cli
+from library.scans import FakeSegmenter
+
+def answer(volume, progress):
+    progress.step("Predicting", 0.6)
+    time.sleep(30)
+
+sys.exit(cli.main(["segment", sys.argv[1], "-o", sys.argv[2]], FakeSegmenter(answer)))
+"""
+    path = os.pathsep.join((str(LIBRARY), str(Path(__file__).parents[1])))
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, str(scan), str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    while b"Predicting" not in child.stdout.readline():
+        pass
+    child.send_signal(signal.SIGINT)
+    _, error = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert error == b"scan: Cancelled; nothing was written.\n"
+    assert os.listdir(tmp_path) == ["scan.nrrd"]
 
 
 def test_help_does_not_import_torch():

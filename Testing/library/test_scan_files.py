@@ -61,6 +61,21 @@ def test_headers_with_voxels_in_another_file_are_read(tmp_path, suffix):
     assert outermost_position_difference(again.grid, volume.grid) < 1e-9
 
 
+def test_a_file_in_ras_lies_where_one_in_lps_does(tmp_path):
+    volume = noisy_scan(affine((10, 20, 30), origin=(30, -20, 10)))
+    path = tmp_path / "scan.nrrd"
+    sitk.WriteImage(volume.to_sitk(), str(path))
+    header, gap, voxels = path.read_bytes().partition(b"\n\n")
+    header = header.replace(b"left-posterior-superior", b"right-anterior-superior")
+
+    def turned(vector):
+        x, y, z = map(float, vector[1].split(b","))
+        return f"({-x!r},{-y!r},{z!r})".encode()
+
+    path.write_bytes(re.sub(rb"\(([^()]*,[^()]*,[^()]*)\)", turned, header) + gap + voxels)
+    assert outermost_position_difference(read_volume(path).grid, volume.grid) < 1e-9
+
+
 def test_suffix_is_known_in_capitals_and_with_dots_in_the_name(tmp_path):
     write_volume(tmp_path / "Ear.left.2.NRRD", noisy_scan())
     assert read_volume(tmp_path / "Ear.left.2.NRRD").name == "Ear.left.2"
