@@ -75,6 +75,7 @@ class Scanner:
         overshoot: edge enhancement of the kernel in the slice: weight of the point-spread function's negative ring.
         noise_hounsfield: standard deviation of the noise on the scanner's own voxels.
         noise_correlation: (3,) correlation of the noise of neighbouring voxels along i, j, k, −0.5 to 0.66.
+        noise_diagonal: correlation of diagonal neighbours in a slice, beyond the product of those along i and j.
         artefacts: what goes wrong.
         field_diameter_mm: cylindrical field round the grid's centre, axis along k; None where the grid lies inside it.
         outside_hounsfield: what stands outside the field.
@@ -88,6 +89,7 @@ class Scanner:
     overshoot: float = 0.0
     noise_hounsfield: float = 0.0
     noise_correlation: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    noise_diagonal: float = 0.0
     artefacts: Artefacts = Artefacts()
     field_diameter_mm: float | None = None
     outside_hounsfield: float = -1024.0
@@ -112,7 +114,8 @@ GE_BONEPLUS = Scanner(
     fwhm_mm=(0.62, 0.62, 0.75),
     overshoot=0.25,
     noise_hounsfield=70.0,
-    noise_correlation=(0.0, 0.28, 0.30),
+    noise_correlation=(-0.03, 0.23, 0.27),
+    noise_diagonal=-0.2,
     storage=Storage(lowest=-32000.0, highest=32000.0),
 )
 """The clinical scanner that the phantom is compared with: GE LightSpeed Pro 32, 120 kVp, edge-enhancing kernel."""
@@ -196,6 +199,7 @@ def _multi_slice(rng: np.random.Generator) -> Scanner:
         overshoot=overshoot * rng.uniform(0.6, 1.4),
         noise_hounsfield=noise * rng.uniform(0.5, 1.8),
         noise_correlation=(along_i, along_j, float(rng.uniform(0.1, 0.5))),
+        noise_diagonal=float(rng.uniform(-0.2, 0.0)) if along_i < 0.2 else 0.0,
         artefacts=_sample_artefacts(rng, rings=6.0, cupping=20.0, bar=80.0, motion_mm=0.6),
         storage=_sample_storage(rng, calibrated=0.9),
     )

@@ -7,7 +7,7 @@ The calls that others build on:
     truth(anatomy, pose, grid, device) -> Truth                    labyrinth share, parts, landmarks on any grid
 
 A grid may be anisotropic and oblique; its axes i, j lie in the scanner's slice and k across it. Images hold stored
-values (float32, whole numbers); `Storage.to_hounsfield` turns them back. A RenderedAnatomy is scanned on its own device.
+values (float32, whole numbers); `Storage.to_hounsfield` turns them back. A RenderedAnatomy is scanned where it lies.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from InnerEarAILib.ear_result import Side
 from InnerEarAILib.phantom.anatomy import Anatomy
 from InnerEarAILib.phantom.artefacts import add_artefacts, noise_scale
 from InnerEarAILib.phantom.lattice import affine_points
-from InnerEarAILib.phantom.noise import correlated_noise
+from InnerEarAILib.phantom.noise import scanner_noise
 from InnerEarAILib.phantom.pose import Pose
 from InnerEarAILib.phantom.rendered_anatomy import RenderedAnatomy
 from InnerEarAILib.phantom.scanner import Scanner
-from InnerEarAILib.phantom.scanner_psf import filter_volume, generator_from, psf_taps
+from InnerEarAILib.phantom.scanner_psf import FWHM_OF_SIGMA, filter_volume, generator_from, psf_taps
 from InnerEarAILib.volume import Grid
 
-SAMPLES_PER_FWHM = {"fast": 1.9, "fine": 3.0}
-"""Samples of the anatomy across the point-spread function; 1.9 samples hold a Gaussian (aliased power below 1 %)."""
+SAMPLES_PER_FWHM = 1.9
+"""Samples of the anatomy across the point-spread function: enough for a Gaussian, whose aliased power is below 1 %."""
 
 TRUTH_STEP_MM = 0.25
 """Voxels of the truth wider than this are averaged from finer ones."""
@@ -77,7 +77,7 @@ def scan_rendered(
         # The lattice's voxels are boxes (variance e²/12); trilinear interpolation blurs by e²/6 on average.
         return level.hounsfield_on(shape, affine), level.spacing_mm**2 / 4
 
-    return _acquire(sample, "fast", scanner, pose, grid, rng, rendered.device)
+    return _acquire(sample, scanner, pose, grid, rng, rendered.device)
 
 
 def scan(
@@ -97,7 +97,7 @@ def scan(
             hounsfield[layers] = anatomy.render(points, step_mm).hounsfield.reshape(-1, *shape[1:])
         return hounsfield, step_mm**2 / 12
 
-    return _acquire(sample, "fine", scanner, pose, grid, rng, torch.device(device))
+    return _acquire(sample, scanner, pose, grid, rng, torch.device(device))
 
 
 def truth(anatomy: Anatomy, pose: Pose, grid: Grid, device: torch.device | str = "cpu") -> Truth:
@@ -134,11 +134,14 @@ def truth(anatomy: Anatomy, pose: Pose, grid: Grid, device: torch.device | str =
     return Truth(labyrinth, part, landmarks)
 
 
-def _acquire(sample, quality: str, scanner: Scanner, pose: Pose, grid: Grid, rng, device: torch.device) -> Tensor:
+def _acquire(sample, scanner: Scanner, pose: Pose, grid: Grid, rng, device: torch.device) -> Tensor:
     """Samples finer than the voxels, applies the point-spread function, then all that a scanner adds."""
     generator = generator_from(rng, device)
-    spacing, fwhm = grid.spacing_mm[::-1], np.array(scanner.fwhm_mm)[::-1]
-    finer = np.maximum(np.ceil(spacing / fwhm * SAMPLES_PER_FWHM[quality] - 0.05), 1).astype(int)
+    spacing, own = grid.spacing_mm[::-1], np.array(scanner.spacing_mm)[::-1]
+    # Voxels coarser than the scanner's own stand for means over its voxels: boxes of variance edge² / 12.
+    widened = np.maximum(spacing**2 - own**2, 0) / 12
+    fwhm = np.sqrt(np.array(scanner.fwhm_mm)[::-1] ** 2 + FWHM_OF_SIGMA**2 * widened)
+    finer = np.maximum(np.ceil(spacing / fwhm * SAMPLES_PER_FWHM - 0.05), 1).astype(int)
     steps = spacing / finer
     overshoot = (0.0, scanner.overshoot, scanner.overshoot)
     # The widest margin is needed before the blur of the samples is known; less blur means a wider filter.
@@ -155,8 +158,7 @@ def _acquire(sample, quality: str, scanner: Scanner, pose: Pose, grid: Grid, rng
     image = filter_volume(hounsfield, taps, finer.tolist())
     image = add_artefacts(image, scanner.artefacts, grid, generator)
     if scanner.noise_hounsfield:
-        noise = correlated_noise(grid.shape, scanner.noise_hounsfield, scanner.noise_correlation, generator)
-        image += noise * noise_scale(image, scanner.artefacts)
+        image = image + scanner_noise(scanner, grid, generator) * noise_scale(image, scanner.artefacts)
     return _store(image, scanner, grid)
 
 
