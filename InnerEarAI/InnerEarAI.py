@@ -1,17 +1,17 @@
 """The Slicer module: what the application sees. The work is done by InnerEarAILib."""
 
 import slicer
-from InnerEarAILib import __version__
-from InnerEarAILib.progress import Progress
-from InnerEarAILib.volume import InputError
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+
+from InnerEarAILib import __version__
+from InnerEarAILib.progress import Progress
+from InnerEarAILib.volume import InputError
 
 
 class InnerEarAI(ScriptedLoadableModule):

@@ -17,18 +17,17 @@ from pathlib import Path
 
 import slicer
 import slicer.util
-from InnerEarAILib.ear_result import ScanResult
-from InnerEarAILib.landmark_files import landmark_description, write_json
-from InnerEarAILib.model_store import ModelError
-from InnerEarAILib.progress import Progress
-from InnerEarAILib.result_files import NOTICE, result_summary
-from InnerEarAILib.scan_files import read_volume
-from InnerEarAILib.volume import InputError, Volume
 
 from host.pictures import can_draw
 from host.runtime import Host
-
-EXIT_BAD_INPUT = 2
+from InnerEarAILib.ear_result import ScanResult
+from InnerEarAILib.failures import EXIT_DONE, failure_of
+from InnerEarAILib.landmark_files import landmark_description, write_json
+from InnerEarAILib.model_store import ModelError
+from InnerEarAILib.progress import Cancelled, Progress
+from InnerEarAILib.result_files import NOTICE, result_summary
+from InnerEarAILib.scan_files import read_volume
+from InnerEarAILib.volume import InputError, Volume
 
 NO_PICTURE = (
     "overview.png is missing: this machine has no OpenGL to draw with (Debian and Ubuntu: apt install libegl1 or "
@@ -43,10 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
         scan = _embedded_phantom() if choices.scan is None else read_volume(choices.scan)
         options = {name: getattr(choices, name) for name in ("preset", "model", "device", "ear")}
         run(scan, choices.output, options)
-    except (InputError, ModelError) as error:
-        print(error, file=sys.stderr)
-        return EXIT_BAD_INPUT
-    return 0
+    except (InputError, ModelError, Cancelled, KeyboardInterrupt) as error:
+        failure = failure_of(error)
+        print(failure.sentence, file=sys.stderr)
+        return failure.exit_code
+    return EXIT_DONE
 
 
 def run(scan: Volume, output: Path, options: dict[str, str], segment: Callable[..., ScanResult] | None = None) -> None:

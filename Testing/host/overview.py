@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-from InnerEarAILib.ear_result import EarResult
-from InnerEarAILib.mrml import RAS_FROM_LPS, ResultNodes
 from matplotlib.figure import Figure
 
 from host.pictures import SliceView, ThreeDView
 from host.runtime import Host
+from InnerEarAILib.ear_result import EarResult
+from InnerEarAILib.mrml import RAS_FROM_LPS, ResultNodes
 
 PANEL_PIXELS = 560
 SLICE_FIELD_OF_VIEW_MM = 26.0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 
 import numpy as np
 import slicer
@@ -41,6 +42,7 @@ SLICE_VIEWS = {
 """Name and colour of Slicer's own slice views, so that a saved scene opens in them."""
 
 
+@cache
 def can_draw() -> bool:
     """Whether this machine has an OpenGL to draw with; asked in a process of its own, which may crash without one."""
     probe = "import vtk; w = vtk.vtkRenderWindow(); w.OffScreenRenderingOn(); w.Render(); assert w.SupportsOpenGL()"
@@ -82,7 +84,7 @@ class SliceView:
         picture = vtk.vtkActor2D()
         picture.SetMapper(self._mapper)
         picture.GetProperty().SetDisplayLocationToBackground()
-        renderer.AddActor2D(picture)
+        renderer.AddViewProp(picture)
         self._managers = _displayable_managers(SLICE_MANAGERS, renderer, self.node)
 
     def look_at(self, centre_ras: np.ndarray, field_of_view_mm: float) -> None:

@@ -15,6 +15,8 @@ import vtk
 from host.application import Application
 from host.scripted_modules import install_stand_ins
 
+install_stand_ins()
+
 MODULE_LOGICS = {
     "Units": "vtkSlicerUnitsLogic",
     "Colors": "vtkSlicerColorLogic",
@@ -52,8 +54,9 @@ class Host:
             self.module_logics = {name: self._start_logic(name, kind) for name, kind in MODULE_LOGICS.items()}
             self.application_logic.SetColorLogic(self.module_logics["Colors"])
             self.application_logic.GetColorLogic().AddDefaultColorNodes()
-        # In the application a Qt plugin makes the subject-hierarchy item of every node.
-        self._observation = self.scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, self._add_hierarchy_item)
+        # In the application a Qt plugin keeps a subject-hierarchy item for every node.
+        self.scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, self._add_hierarchy_item)
+        self.scene.AddObserver(slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._remove_hierarchy_item)
         self._become_current()
 
     def _set_up_cache(self) -> None:
@@ -73,7 +76,10 @@ class Host:
         self.application_logic.SetMRMLScene(self.scene)
         self.application_logic.SetSliceLogics(vtk.vtkCollection())
         self.application_logic.SetViewLogics(vtk.vtkCollection())
-        for factory in (slicer.vtkMRMLThreeDViewDisplayableManagerFactory, slicer.vtkMRMLSliceViewDisplayableManagerFactory):
+        for factory in (
+            slicer.vtkMRMLThreeDViewDisplayableManagerFactory,
+            slicer.vtkMRMLSliceViewDisplayableManagerFactory,
+        ):
             factory.GetInstance().SetMRMLApplicationLogic(self.application_logic)
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.scene, True)
 
@@ -93,6 +99,14 @@ class Host:
         if hierarchy and not hierarchy.GetItemByDataNode(node):
             hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
 
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _remove_hierarchy_item(self, scene: slicer.vtkMRMLScene, event: int, node: slicer.vtkMRMLNode) -> None:
+        del event
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+        item = hierarchy.GetItemByDataNode(node) if hierarchy and not scene.IsClosing() else 0
+        if item:
+            hierarchy.RemoveItem(item, False, False)
+
     def _become_current(self) -> None:
         slicer.mrmlScene = self.scene
         slicer.modules = types.SimpleNamespace(
@@ -107,7 +121,6 @@ class Host:
         for name in vars(slicer.util):
             if not name.startswith("_") and getattr(slicer, name, None) is getattr(slicer.util, name):
                 delattr(slicer, name)
-        install_stand_ins()
 
 
 @contextmanager
