@@ -1,0 +1,122 @@
+"""What lies beyond the temporal bone, in the frame of the head: skull, brain, face and scalp, alike on both sides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from InnerEarAILib.phantom.neighbours_canvas import Canvas
+from InnerEarAILib.phantom.neighbours_shapes import smooth_min
+from InnerEarAILib.phantom.texture import noise_lattice, sample_lattice
+from InnerEarAILib.phantom.tissue import TissueParameters
+
+
+@dataclass(frozen=True)
+class SurroundingsParameters:
+    """Sizes in mm in the head's frame: midsagittal plane x = 0, the vestibules at y = z = 0.
+
+    Attributes:
+        vault_radii: half axes of the cranial cavity's upper part (x, y, z).
+        vault_height: height of its centre.
+        fossa_floor: height of the floor of the middle cranial fossa.
+        skull_thickness: of the vault.
+        scalp_thickness: skin, fat and muscle over it.
+        neck_radii: half axes (x, y) of the face and neck below the skull.
+        sinus_radius: of the maxillary sinuses.
+        fat_share: 0 lean to 1.
+        noise_seed: of the textures.
+    """
+
+    vault_radii: tuple[float, float, float] = (68.0, 86.0, 72.0)
+    vault_height: float = 26.0
+    fossa_floor: float = -7.0
+    skull_thickness: float = 5.0
+    scalp_thickness: float = 6.0
+    neck_radii: tuple[float, float] = (66.0, 88.0)
+    sinus_radius: float = 14.0
+    fat_share: float = 0.3
+    noise_seed: int = 0
+
+
+def sample_surroundings(rng: np.random.Generator) -> SurroundingsParameters:
+    """Draws a head's size and shape."""
+    size = rng.normal(1.0, 0.045)
+    return SurroundingsParameters(
+        vault_radii=tuple(float(v) for v in size * np.array([68.0, 86.0, 72.0]) * np.exp(rng.normal(0, 0.03, 3))),
+        vault_height=rng.normal(26, 3),
+        fossa_floor=rng.normal(-7, 1.5),
+        skull_thickness=rng.uniform(3.0, 8.0),
+        scalp_thickness=rng.uniform(3.5, 11.0),
+        neck_radii=tuple(float(v) for v in size * np.array([66.0, 88.0]) * np.exp(rng.normal(0, 0.05, 2))),
+        sinus_radius=rng.uniform(7, 18),
+        fat_share=rng.uniform(0.0, 0.8),
+        noise_seed=int(rng.integers(64)),
+    )
+
+
+class Surroundings:
+    """Paints the head round the temporal bones."""
+
+    def __init__(self, parameters: SurroundingsParameters, tissue: TissueParameters) -> None:
+        self.parameters = parameters
+        self.tissue = tissue
+
+    def background(self, points: Tensor, edge_mm: float) -> Tensor:
+        """(n,) HU at points (n, 3) of the head's frame."""
+        figures, tissue = self.parameters, self.tissue
+        noise = sample_lattice(noise_lattice(figures.noise_seed, points.device), points, 30.0)
+        canvas = Canvas(points, edge_mm, tissue.surroundings)
+        cavity = self._cavity(points, noise)
+        skin = self._skin(points, cavity)
+        soft = tissue.muscle + tissue.soft_variation * noise[1]
+        fatty = torch.sigmoid(6 * (noise[0] - 1.2 + 2 * figures.fat_share))
+        canvas.paint(None, canvas.coverage(skin), soft + fatty * (tissue.fat - soft))
+        canvas.paint(None, canvas.plate_coverage(skin + 0.8, 0.8), tissue.muscle)
+        shell = torch.maximum(cavity - figures.skull_thickness - 0.5 * noise[2], skin + 2)
+        diploe = 0.5 * figures.skull_thickness
+        bone = tissue.cortex + tissue.compact_variation * noise[0]
+        spongy = tissue.trabecula + 0.5 * tissue.trabecular_variation * noise[1]
+        canvas.paint(None, canvas.coverage(shell), bone)
+        if figures.skull_thickness > 4:
+            canvas.paint(None, canvas.plate_coverage(cavity - diploe, diploe - 1.6), spongy)
+        canvas.paint(None, canvas.coverage(cavity), tissue.dura)
+        inner = cavity + 1.0
+        canvas.paint(None, canvas.coverage(inner), tissue.cerebrospinal)
+        brain = tissue.brain + tissue.soft_variation * noise[2] + 6 * torch.sign(noise[1])
+        canvas.paint(None, canvas.coverage(inner + 1.2 + 1.2 * noise[0]), brain)
+        return canvas.hounsfield
+
+    def _cavity(self, points: Tensor, noise: Tensor) -> Tensor:
+        """Signed distance of the cranial cavity."""
+        figures = self.parameters
+        radii = figures.vault_radii
+        upper = _ellipsoid(points, (0.0, 12.0, figures.vault_height), radii)
+        stepped = figures.fossa_floor + 0.45 * (-points[:, 1] - 30).clamp(0, 40)
+        upper = torch.maximum(upper, (stepped - points[:, 2] + 0.4 * noise[0]))
+        back = _ellipsoid(points, (0.0, 32.0, -8.0), (0.78 * radii[0], 40.0, 30.0))
+        return smooth_min(upper, back, 4.0)
+
+    def _skin(self, points: Tensor, cavity: Tensor) -> Tensor:
+        figures = self.parameters
+        over_vault = _ellipsoid(
+            points,
+            (0.0, 12.0, figures.vault_height),
+            tuple(r + figures.skull_thickness + figures.scalp_thickness for r in figures.vault_radii),
+        )
+        x, y, z = points.unbind(1)
+        across, along = figures.neck_radii
+        narrowing = 1 - 0.0025 * (-z - 20).clamp(0, 80)
+        share = ((x / across) ** 2 + ((y - 5) / along) ** 2).sqrt() / narrowing
+        below = torch.maximum((share - 1) * across, z - 20)
+        return smooth_min(over_vault, below, 12.0)
+
+
+def _ellipsoid(points: Tensor, centre: tuple[float, float, float], radii: tuple[float, ...]) -> Tensor:
+    relative = points - points.new_tensor(centre)
+    scale = points.new_tensor(radii)
+    scaled = torch.linalg.vector_norm(relative / scale, dim=1)
+    steepness = torch.linalg.vector_norm(relative / scale**2, dim=1)
+    return scaled * (scaled - 1) / steepness.clamp_min(1e-6)

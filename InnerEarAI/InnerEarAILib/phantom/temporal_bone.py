@@ -1,0 +1,119 @@
+"""A temporal bone as the scanner sees it: the labyrinth in its capsule, and everything round it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from InnerEarAILib.phantom.anatomy import PhantomEar, Rendering
+from InnerEarAILib.phantom.head_surroundings import Surroundings
+from InnerEarAILib.phantom.labyrinth import Labyrinth
+from InnerEarAILib.phantom.labyrinth_parameters import VARIANTS as LABYRINTH_VARIANTS
+from InnerEarAILib.phantom.labyrinth_parameters import sample_labyrinth_parameters
+from InnerEarAILib.phantom.neighbours_bodies import NeighbourBodies
+from InnerEarAILib.phantom.neighbours_canvas import Canvas
+from InnerEarAILib.phantom.neighbours_surfaces import REACH_HIGH, REACH_LOW, BoneSurfaces
+from InnerEarAILib.phantom.temporal_bone_painting import TemporalBonePainter
+from InnerEarAILib.phantom.temporal_bone_parameters import (
+    VARIANTS,
+    TemporalBoneParameters,
+    sample_temporal_bone_parameters,
+)
+from InnerEarAILib.phantom.tissue import STATES, State
+
+CHUNK_POINTS = {"cpu": 1 << 17}
+DEVICE_CHUNK_POINTS = 1 << 22
+"""Points painted at once: what fits a processor's cache; on an accelerator, its memory."""
+
+VARIANT_SHARES = {
+    "normal": 0.72,
+    "otosclerosis": 0.06,
+    "dehiscent_superior_canal": 0.05,
+    "enlarged_vestibular_aqueduct": 0.05,
+    "fibrosis": 0.04,
+    "ossification": 0.04,
+    "incomplete_partition": 0.04,
+}
+STATE_SHARES: dict[State, float] = {"fresh": 0.7, "embalmed": 0.12, "dry": 0.1, "embedded": 0.08}
+"""How often each is drawn where the caller leaves it open: diseased and prepared ears far more often than they occur, so
+that a network trained on the phantom meets all of them."""
+
+
+class TemporalBone:
+    """One right ear and its surroundings; implements anatomy.Anatomy.
+
+    Args:
+        labyrinth: the labyrinth.
+        parameters: the rest.
+
+    Attributes:
+        labyrinth, parameters: as given.
+        ears: the one ear.
+        bodies: the neighbours as placed.
+        surfaces: the outer surfaces of the bone.
+    """
+
+    def __init__(self, labyrinth: Labyrinth, parameters: TemporalBoneParameters) -> None:
+        self.labyrinth = labyrinth
+        self.parameters = parameters
+        self.ears = (PhantomEar("right", dict(labyrinth.landmarks), dict(labyrinth.measures)),)
+        self.bodies = NeighbourBodies(labyrinth.frames, parameters.neighbours)
+        self.surfaces = BoneSurfaces(parameters.neighbours.bone, parameters.neighbours.posture)
+        self._surroundings = Surroundings(parameters.surroundings, parameters.tissue)
+
+    @torch.no_grad()
+    def render(self, points: Tensor, edge_mm: float) -> Rendering:
+        """Samples the temporal bone at points (n, 3) mm; see anatomy.Anatomy.render."""
+        points = points.to(torch.float32)
+        step = CHUNK_POINTS.get(points.device.type, DEVICE_CHUNK_POINTS)
+        pieces = [self._render_piece(piece, edge_mm) for piece in points.split(step)]
+        return Rendering(*(torch.cat(fields) for fields in zip(*pieces, strict=True)))
+
+    def _render_piece(self, points: Tensor, edge_mm: float) -> tuple[Tensor, Tensor, Tensor]:
+        parameters = self.parameters
+        to_head = points.new_tensor([-parameters.neighbours.midline_distance, 0.0, 0.0])
+        canvas = Canvas(points, edge_mm, self._surroundings.background(points + to_head, edge_mm))
+        share = torch.zeros_like(canvas.hounsfield)
+        part = torch.zeros(len(points), dtype=torch.uint8, device=points.device)
+        inner = canvas.within((REACH_LOW, REACH_HIGH))
+        if len(inner):
+            painter = TemporalBonePainter(
+                self.labyrinth, parameters, self.bodies, self.surfaces, points[inner], edge_mm, canvas.hounsfield[inner]
+            )
+            canvas.hounsfield[inner] = painter.painted()
+            share[inner], part[inner] = painter.truth()
+        if parameters.block:
+            cut = torch.stack([points @ points.new_tensor(n) - offset for n, offset in parameters.block]).amax(0)
+            canvas.paint(None, canvas.coverage(-cut), parameters.tissue.surroundings)
+        return canvas.hounsfield, share, part
+
+
+def sample_temporal_bone(
+    rng: np.random.Generator, variant: str | None = None, state: State | None = None
+) -> TemporalBone:
+    """Draws a temporal bone.
+
+    Args:
+        rng: source of randomness; same seed, same temporal bone.
+        variant: one of temporal_bone_parameters.VARIANTS; drawn by VARIANT_SHARES if None.
+        state: one of tissue.STATES; drawn by STATE_SHARES if None.
+
+    Raises:
+        ValueError: if there is no such variant or state.
+    """
+    variant = _drawn(rng, VARIANT_SHARES) if variant is None else variant
+    state = _drawn(rng, STATE_SHARES) if state is None else state
+    if variant not in VARIANTS:
+        raise ValueError(f"variant {variant!r} is unknown; choose one of {', '.join(VARIANTS)}")
+    if state not in STATES:
+        raise ValueError(f"state {state!r} is unknown; choose one of {', '.join(STATES)}")
+    of_labyrinth = variant if variant in LABYRINTH_VARIANTS else "normal"
+    labyrinth = Labyrinth(sample_labyrinth_parameters(rng, of_labyrinth))
+    return TemporalBone(labyrinth, sample_temporal_bone_parameters(rng, variant, state, labyrinth.frames))
+
+
+def _drawn(rng: np.random.Generator, shares: dict[str, float]) -> str:
+    names = list(shares)
+    weights = np.array(list(shares.values()))
+    return names[rng.choice(len(names), p=weights / weights.sum())]

@@ -1,0 +1,295 @@
+"""The painting of a temporal bone, layer by layer from background to foreground.
+
+Cranial cavity, bone with marrow and air cells, middle ear, vessels, nerves, labyrinth, ossicles and membranes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from InnerEarAILib.phantom.anatomy import CANALS, COCHLEA, VESTIBULE
+from InnerEarAILib.phantom.labyrinth import Labyrinth
+from InnerEarAILib.phantom.neighbours_bodies import CRUS_RADIUS_MM, NeighbourBodies
+from InnerEarAILib.phantom.neighbours_canvas import Body, Canvas
+from InnerEarAILib.phantom.neighbours_shapes import smooth_min
+from InnerEarAILib.phantom.neighbours_surfaces import BoneSurfaces
+from InnerEarAILib.phantom.temporal_bone_parameters import FocusParameters, TemporalBoneParameters
+from InnerEarAILib.phantom.texture import cell_lattice, noise_lattice, sample_lattice
+from InnerEarAILib.phantom.tissue import AIR
+
+LABYRINTH_REACH_MM = 16.0
+"""Half edge of the box round the vestibule outside which no labyrinth is looked for."""
+
+FAR_MM = 8.0
+"""Distance from the labyrinth that is noted for points beyond its reach."""
+
+NOISE_PERIOD_MM, GRAIN_PERIOD_MM = 26.0, 8.0
+"""Periods of the slow texture of compact bone and of the grain of marrow bone."""
+
+DURA_MM, SUBARACHNOID_MM = 0.8, 1.5
+"""Thickness of the dura and of the fluid under it."""
+
+MODIOLUS_SHARE = 0.5
+"""Share of bone in the modiolus, the rest being nerve and vessels; ours, by the look of it in CT."""
+
+LEAST_WALL_MM = 0.3
+"""Bone that is left between the labyrinth and any canal, vessel or nerve."""
+
+
+class TemporalBonePainter(Canvas):
+    """Paints one temporal bone over what lies behind it, at points within its reach.
+
+    Args:
+        labyrinth, parameters, bodies, surfaces: of the temporal bone.
+        points: (n, 3) mm, frame of the ear.
+        edge_mm: edge of the voxel round each point.
+        background: (n,) HU.
+    """
+
+    def __init__(
+        self,
+        labyrinth: Labyrinth,
+        parameters: TemporalBoneParameters,
+        bodies: NeighbourBodies,
+        surfaces: BoneSurfaces,
+        points: Tensor,
+        edge_mm: float,
+        background: Tensor,
+    ) -> None:
+        super().__init__(points, edge_mm, background)
+        self.parameters, self.bodies, self.surfaces = parameters, bodies, surfaces
+        self.figures, self.tissue = parameters.neighbours, parameters.tissue
+        self.frames = labyrinth.frames
+        self.turned = surfaces.turned(points)
+        self.noise = self._texture(self.turned, NOISE_PERIOD_MM)
+        self.near = self.within((np.full(3, -LABYRINTH_REACH_MM), np.full(3, LABYRINTH_REACH_MM)))
+        self.distances = labyrinth.distances(points[self.near]) if len(self.near) else None
+        self.from_lumen = torch.full_like(background, FAR_MM)
+        if self.distances is not None:
+            self.from_lumen[self.near] = self.distances.union.clamp_max(FAR_MM)
+        self.solid = self.from_lumen
+
+    def painted(self) -> Tensor:
+        """CT numbers (n,)."""
+        self._paint_bone()
+        self._paint_middle_ear()
+        self._paint_vessels_and_nerves()
+        if self.distances is not None:
+            self._paint_labyrinth()
+        self._paint_ossicles()
+        return self.hounsfield
+
+    def truth(self) -> tuple[Tensor, Tensor]:
+        """Share of each voxel that is lumen (n,), and part (n,) uint8."""
+        share = torch.zeros_like(self.hounsfield)
+        part = torch.zeros(len(share), dtype=torch.uint8, device=share.device)
+        if self.distances is not None:
+            fields = self.distances
+            share[self.near] = self.coverage(fields.union)
+            nearest = torch.stack([fields.cochlea, fields.vestibule, fields.canals]).argmin(0)
+            names = torch.tensor([COCHLEA, VESTIBULE, CANALS], dtype=torch.uint8, device=share.device)[nearest]
+            part[self.near] = torch.where(fields.union < 0, names, torch.zeros_like(names))
+        return share, part
+
+    def _texture(self, turned: Tensor, period_mm: float) -> Tensor:
+        return sample_lattice(noise_lattice(self.parameters.noise_seed, turned.device), turned, period_mm)
+
+    # Bone
+
+    def _paint_bone(self) -> None:
+        bone = self.figures.bone
+        solid, cranial = self.surfaces.distances(self.turned, self.noise)
+        shell = self.from_lumen - bone.shell_thickness * (1 + 0.25 * self.noise[1].clamp(-2, 2))
+        if self.parameters.dehiscent:
+            solid, shell = self._without_roof(solid, shell)
+        self.solid = smooth_min(solid, shell, 1.0)
+        self._paint_cranial(torch.maximum(cranial, -self.solid - self.edge_mm))
+        index = (self.solid < 0.5 * self.edge_mm).nonzero()[:, 0]
+        if len(index):
+            depth = -self.solid[index]
+            grain = self._texture(self.turned[index] + 3.7, GRAIN_PERIOD_MM)
+            self.paint(index, self.coverage(-depth), self._bone_value(index, depth, grain))
+            self._paint_cells(index, depth)
+
+    def _without_roof(self, solid: Tensor, shell: Tensor) -> tuple[Tensor, Tensor]:
+        """The bone's surfaces with the roof of the superior canal missing round its highest point."""
+        centreline = self.frames.canal_centrelines["anterior"]
+        top = self.points.new_tensor(centreline[np.argmax(centreline[:, 2])].tolist())
+        gap = 1.5 - torch.linalg.vector_norm(self.points - top, dim=1)
+        above = self.points[:, 2] - top[2]
+        opened = torch.minimum(gap, above)
+        return torch.maximum(solid, opened), torch.maximum(shell, opened)
+
+    def _paint_cranial(self, cranial: Tensor) -> None:
+        index = (cranial < 0.5 * self.edge_mm).nonzero()[:, 0]
+        if len(index):
+            tissue, inside = self.tissue, cranial[index]
+            noise = self.noise[:, index]
+            self.paint(index, self.coverage(inside), tissue.dura)
+            self.paint(index, self.coverage(inside + DURA_MM), tissue.cerebrospinal)
+            brain = tissue.brain + tissue.soft_variation * noise[2]
+            gap = DURA_MM + SUBARACHNOID_MM * (1 + 0.8 * noise[1])
+            self.paint(index, self.coverage(inside + gap), brain)
+
+    def _bone_value(self, index: Tensor, depth: Tensor, grain: Tensor) -> Tensor:
+        """CT number of bone at the chosen points: capsule, compact and marrow bone, foci."""
+        bone, tissue = self.figures.bone, self.tissue
+        noise, from_lumen = self.noise[:, index], self.from_lumen[index]
+        compact = tissue.cortex + tissue.compact_variation * (noise[0] + 0.5 * grain[0])
+        capsule = tissue.capsule + 0.6 * tissue.compact_variation * (noise[1] + 0.5 * grain[1])
+        thickness = bone.capsule_thickness * (1 + 0.3 * noise[2])
+        value = compact + (capsule - compact) * torch.sigmoid(3 * (thickness - from_lumen))
+        marrow = tissue.trabecula + tissue.trabecular_variation * (0.6 * noise[0] + grain[2])
+        clear = torch.minimum(depth - bone.cortex_thickness * (1 + 0.3 * noise[1]), from_lumen - 1.25 * thickness)
+        medial = torch.sigmoid((self.turned[index, 0] - 6) / 2)
+        spread = torch.sigmoid(4 * (noise[1] - 1.2 + 1.6 * bone.marrow_share + 1.2 * bone.marrow_share * medial))
+        value = value + (0.5 + clear / 0.6).clamp(0, 1) * spread * (marrow.clamp_min(-60) - value)
+        for focus in self.parameters.bone_foci:
+            value = value + self._within_focus(focus, index, grain) * (focus.hounsfield - value)
+        return value
+
+    def _within_focus(self, focus: FocusParameters, index: Tensor, grain: Tensor) -> Tensor:
+        offset = torch.linalg.vector_norm(self.points[index] - self.points.new_tensor(focus.centre), dim=1)
+        return (0.5 - (offset - focus.radius + 0.25 * grain[0]) / 0.6).clamp(0, 1)
+
+    def _paint_cells(self, index: Tensor, depth: Tensor) -> None:
+        """Air cells: honeycomb where the bone is pneumatised, single cells where it hardly is."""
+        bone = self.figures.bone
+        aeration = self.surfaces.pneumatisation(self.turned[index])
+        chosen = (aeration > 0.05).nonzero()[:, 0]
+        if not len(chosen):
+            return
+        index, depth, aeration = index[chosen], depth[chosen], aeration[chosen]
+        noise = self.noise[:, index]
+        lattice = cell_lattice(self.parameters.noise_seed % 8, self.points.device)
+        stretched = self.turned[index] + 0.6 * noise.T
+        to_wall = sample_lattice(lattice, stretched, bone.cell_period)[0] * bone.cell_period
+        missing = (1 - aeration + 0.3 * noise[1]).clamp_min(0)
+        wall = bone.cell_wall * (1 + 0.3 * noise[2]).clamp_min(0.3) + 0.09 * bone.cell_period * missing**1.5
+        room = torch.minimum(depth - bone.cortex_thickness * 0.7, self.from_lumen[index] - bone.cell_margin)
+        air = (1 - self.plate_coverage(to_wall, wall)) * self.coverage(-room)
+        self.paint(index, air, self._cavity_filling(index))
+
+    # Middle ear
+
+    def _cavity_filling(self, index: Tensor) -> Tensor:
+        """What fills an air space at the chosen points: air, and effusion where it stands; bubbles where it is resin."""
+        tissue, figures = self.tissue, self.figures
+        filling = torch.full((len(index),), tissue.air, device=self.points.device)
+        if figures.effusion_level > -99:
+            height = self.points[index] @ self.points.new_tensor(figures.effusion_up)
+            wet = self.coverage(height - figures.effusion_level + 0.8 * self.noise[1, index])
+            filling = filling + wet * (tissue.effusion - filling)
+        return self._with_bubbles(index, filling) if tissue.state == "embedded" else filling
+
+    def _with_bubbles(self, index: Tensor, value: Tensor) -> Tensor:
+        if self.tissue.bubble_share <= 0:
+            return value
+        period = 11.0
+        to_wall = sample_lattice(cell_lattice(9, self.points.device), self.points[index], period)[0] * period
+        chosen = self.noise[0, index] > 1.6 - 2.5 * self.tissue.bubble_share
+        return value + self.coverage(0.25 - to_wall) * chosen * (AIR - value)
+
+    def _paint_cavity(self, body: Body, keep_out: Tensor) -> None:
+        index = self.within(body.box(1.5 + self.edge_mm))
+        if len(index):
+            rough = body.distance(self.points[index]) + 0.3 * self.noise[2, index]
+            self.paint(index, self.coverage(torch.maximum(rough, keep_out[index])), self._cavity_filling(index))
+
+    def _paint_middle_ear(self) -> None:
+        bodies = self.bodies
+        self._paint_walled(bodies.ear_canal, 1.5)
+        promontory = self.figures.promontory_thickness * (1 + 0.2 * self.noise[0]) - self.from_lumen
+        for cavity in bodies.cavities:
+            self._paint_cavity(cavity, torch.maximum(promontory, self.solid - 6))
+        self.paint_body(bodies.ear_canal, self.tissue.air)
+        for niche in bodies.niches:
+            index = self.within(niche.box(self.edge_mm))
+            if len(index):
+                self.paint(index, self.coverage(niche.distance(self.points[index])), self._cavity_filling(index))
+
+    def _paint_walled(self, body: Body, wall_mm: float) -> None:
+        """Paints the bony wall of a canal as far as it runs through the bone."""
+        index = self.within(body.box(wall_mm + self.edge_mm))
+        if len(index):
+            distance = torch.maximum(body.distance(self.points[index]) - wall_mm, self.solid[index])
+            self.paint(index, self.coverage(distance), self.tissue.cortex)
+
+    # Vessels and nerves
+
+    def _paint_vessels_and_nerves(self) -> None:
+        bodies, tissue = self.bodies, self.tissue
+        keep_out = LEAST_WALL_MM - self.from_lumen
+        for vessel in (bodies.carotid, bodies.jugular):
+            self._paint_walled(vessel, 0.6)
+            self.paint_body(vessel, tissue.blood, keep_out)
+        self.paint_body(bodies.styloid, tissue.cortex)
+        self._paint_joint()
+        self.paint_body(bodies.tensor, tissue.muscle, keep_out)
+        if self.figures.facial_wall > 0:
+            self._paint_plated(bodies.facial, self.figures.facial_wall)
+        self.paint_body(bodies.facial, tissue.nerve, keep_out)
+        self.paint_body(bodies.canal, tissue.cerebrospinal, keep_out)
+        for nerve in bodies.canal_nerves:
+            self.paint_body(nerve, tissue.nerve)
+
+    def _paint_plated(self, body: Body, wall_mm: float) -> None:
+        """Paints the thin bony wall of the facial canal where it crosses the middle ear."""
+        index = self.within(body.box(wall_mm + self.edge_mm))
+        if len(index):
+            height = body.distance(self.points[index]) - 0.5 * wall_mm
+            covered = self.plate_coverage(height, 0.5 * wall_mm) * self.coverage(self.solid[index])
+            self.paint(index, covered, self.tissue.cortex)
+
+    def _paint_joint(self) -> None:
+        """Temporomandibular joint: cartilage and synovia round the condyle, the condyle with its marrow."""
+        bodies, tissue = self.bodies, self.tissue
+        index = self.within(bodies.condyle.box(3.0 + self.edge_mm))
+        if len(index):
+            distance = bodies.condyle.distance(self.points[index])
+            self.paint(index, self.coverage(distance - 2.2), tissue.muscle)
+        for bone in (bodies.condyle, bodies.condyle_neck):
+            index = self.within(bone.box(self.edge_mm))
+            if len(index):
+                distance = bone.distance(self.points[index])
+                self.paint(index, self.coverage(distance), tissue.cortex)
+                grain = tissue.trabecula + tissue.trabecular_variation * self.noise[2, index]
+                self.paint(index, self.coverage(distance + 1.3), grain.clamp_min(-60))
+
+    # Labyrinth
+
+    def _paint_labyrinth(self) -> None:
+        tissue, fields, near = self.tissue, self.distances, self.near
+        spongy = MODIOLUS_SHARE * tissue.capsule + (1 - MODIOLUS_SHARE) * tissue.nerve
+        spongy = spongy + tissue.trabecular_variation * self.noise[0, near]
+        self.paint(near, self.coverage(torch.maximum(fields.modiolus, -fields.union)), spongy)
+        for nerve in self.bodies.canal_nerves[:1]:
+            self.paint_body(nerve, tissue.nerve)
+        self.paint(near, self.coverage(fields.aqueducts), tissue.cerebrospinal)
+        fluid = torch.full((len(near),), tissue.fluid, device=near.device)
+        if tissue.state in ("embalmed", "embedded"):
+            fluid = self._with_bubbles(near, fluid)
+        if self.parameters.lumen_foci:
+            grain = self._texture(self.turned[near], GRAIN_PERIOD_MM)
+            for focus in self.parameters.lumen_foci:
+                fluid = fluid + self._within_focus(focus, near, grain) * (focus.hounsfield - fluid)
+        self.paint(near, self.coverage(fields.union), fluid)
+        self.paint(near, self.coverage(fields.bone_within), 0.75 * tissue.capsule)
+
+    # Ossicles and membranes
+
+    def _paint_ossicles(self) -> None:
+        bodies, tissue = self.bodies, self.tissue
+        prepared = tissue.state == "dry"
+        if not prepared:
+            self.paint_disc(bodies.eardrum, tissue.mucosa)
+            self.paint_disc(bodies.membrane, tissue.mucosa)
+        keep_out = -self.from_lumen
+        for ossicle in bodies.ossicles:
+            self.paint_body(ossicle, tissue.ossicle, keep_out)
+        for strut, radius in zip(bodies.stapes_struts, (CRUS_RADIUS_MM, CRUS_RADIUS_MM, 0.42), strict=False):
+            self.paint_strut(strut, radius, tissue.ossicle)
+        if bodies.stapes_struts:
+            self.paint_disc(bodies.footplate, 0.8 * tissue.ossicle)
