@@ -45,7 +45,7 @@ WING_COMMANDS = (
     ("InnerEarAILib.training.command", "add_train_command"),
 )
 """Modules of the side wings and the function by which each adds its commands. The function gets the object that
-`ArgumentParser.add_subparsers` gave, and sets on each parser the default `run`: from parsed arguments to exit code.
+`ArgumentParser.add_subparsers` gave, and sets on each parser the default `handler`: from parsed arguments to exit code.
 A wing that an installation leaves out is passed over."""
 
 
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None, segmenter: Any = None) -> int:
         _parser().parse_args(arguments, chosen)
         if chosen.command == "segment":
             return _segment_all(chosen, segmenter)
-        return chosen.run(chosen)
+        return chosen.handler(chosen)
     except SystemExit as ended:  # argparse: help was shown, or an argument is wrong and was said to be
         return int(ended.code or 0)
     except BaseException as error:
@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_segment_command(commands)
     models = commands.add_parser("models", help="list the models that are installed")
-    models.set_defaults(run=_print_models)
+    models.set_defaults(handler=_print_models)
     for module, function in WING_COMMANDS:
         if importlib.util.find_spec(module.rpartition(".")[0]) and importlib.util.find_spec(module):
             getattr(importlib.import_module(module), function)(commands)

@@ -33,6 +33,9 @@ MOST_FILES = 20_000
 CLEAR_MAJORITY = 2.0
 """A series is taken without asking where it has at least this many times the slices of every other; ours."""
 
+MOST_LISTED = 8
+"""How many series a sentence names; ours."""
+
 STEP_TOLERANCE = 0.05
 """Share of the slice distance by which a slice may lie off its place (positions are rounded in files); ours."""
 
@@ -78,11 +81,16 @@ class _Series:
     def modality(self) -> str:
         return self.slices[0].tags["modality"]
 
+    @property
+    def is_coloured(self) -> bool:
+        return self.slices[0].tags["samples"] not in ("", "1")
+
     def described(self) -> str:
         """For a list of choices; no text that a person typed, since that may name the patient."""
         tags = self.slices[0].tags
         kernel = f", kernel {tags['kernel']}" if tags["kernel"] else ""
-        return f"series {tags['number'] or 'without a number'} ({len(self.slices)} slices{kernel})"
+        slices = "1 slice" if len(self.slices) == 1 else f"{len(self.slices)} slices"
+        return f"series {tags['number'] or 'without a number'} ({slices}{kernel})"
 
 
 def read_dicom_folder(folder: Path, series_number: int | None = None) -> Volume:
@@ -185,31 +193,31 @@ def _chosen(found: list[_Series], folder: str, series_number: int | None) -> _Se
             f"The DICOM images in the folder {folder} are {modality} ({MODALITIES_OTHER_THAN_CT[modality]}), not CT; "
             "inner ears are found in CT alone."
         )
-    if series_number is not None:
-        ct = [series for series in ct if series.slices[0].tags["number"] == str(series_number)]
-        if not ct:
-            raise InputError(
-                f"There is no CT series {series_number} in the folder {folder}; "
-                f"it holds {_listed([s for s in found if s.modality not in MODALITIES_OTHER_THAN_CT])}."
-            )
-    ct.sort(key=lambda series: len(series.slices), reverse=True)
-    if len(ct) > 1 and len(ct[0].slices) < CLEAR_MAJORITY * len(ct[1].slices):
+    grey = [series for series in ct if not series.is_coloured]
+    if not grey:
+        raise InputError(f"The DICOM images in the folder {folder} are in colour; choose the CT series itself.")
+    grey.sort(key=lambda series: len(series.slices), reverse=True)
+    wanted = [s for s in grey if series_number is None or s.slices[0].tags["number"] == str(series_number)]
+    if not wanted:
         raise InputError(
-            f"The folder {folder} holds several CT series: {_listed(ct)}; "
+            f"There is no CT series {series_number} in the folder {folder}; choose one of these: {_listed(grey)}."
+        )
+    if len(wanted) > 1 and len(wanted[0].slices) < CLEAR_MAJORITY * len(wanted[1].slices):
+        raise InputError(
+            f"The folder {folder} holds several CT series: {_listed(wanted)}; "
             "name one by its series number, or give a folder that holds only one."
         )
-    return ct[0]
+    return wanted[0]
 
 
 def _listed(series: list[_Series]) -> str:
-    return ", ".join(one.described() for one in series) or "none"
+    listed = ", ".join(one.described() for one in series[:MOST_LISTED])
+    return listed if len(series) <= MOST_LISTED else f"{listed} and {len(series) - MOST_LISTED} more"
 
 
 def _ordered(series: _Series, folder: str) -> tuple[list[_Slice], np.ndarray]:
     """The slices along their normal, and the affine that places them."""
     first = series.slices[0]
-    if first.tags["samples"] not in ("", "1"):
-        raise InputError(f"The DICOM images in the folder {folder} are in colour; choose the CT series itself.")
     if any(one.tags["frames"] not in ("", "0", "1") for one in series.slices):
         raise InputError(
             f"The folder {folder} holds multi-frame DICOM (enhanced CT), which is not read here; "

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -162,3 +163,26 @@ def test_archive_is_not_taken_for_a_scan(tmp_path, monkeypatch):
     monkeypatch.setattr(dicom_series, "MOST_FILES", 5)
     write_dicom(tmp_path / "scan", noisy_scan(shape=SHAPE))
     assert "more than 5 files" in refused(tmp_path / "scan")
+
+
+def test_multi_frame_file_is_refused(tmp_path):
+    image = noisy_scan(shape=SHAPE).to_sitk()
+    image.SetMetaData("0008|0060", "CT")
+    sitk.WriteImage(image, str(tmp_path / "enhanced.dcm"))
+    assert "multi-frame DICOM" in refused(tmp_path)
+
+
+def test_colour_images_are_refused(tmp_path):
+    for k in range(12):
+        picture = sitk.Image([20, 20], sitk.sitkVectorUInt8, 3)
+        picture.SetMetaData("0020|0013", str(k))
+        sitk.WriteImage(picture, str(tmp_path / f"{k}.dcm"))
+    assert "in colour" in refused(tmp_path)
+
+
+def test_images_without_a_position_are_refused(tmp_path):
+    write_dicom(tmp_path / "scan", noisy_scan(shape=SHAPE))
+    for path in (tmp_path / "scan").iterdir():
+        # (0020,0032) becomes a tag that nobody asks for.
+        path.write_bytes(path.read_bytes().replace(b"\x20\x00\x32\x00", b"\x20\x00\x33\x00", 1))
+    assert "where in space they lie" in refused(tmp_path / "scan")
