@@ -1,0 +1,54 @@
+"""Marks on a coarse map become at most two ears."""
+
+import numpy as np
+import pytest
+
+from InnerEarAILib.inference.locator import BLOCK_OVERLAP_MM, _blocks, gather_candidates
+from InnerEarAILib.volume import Grid
+
+GRID = Grid.axis_aligned((60, 120, 150), 1.0, (-75.0, -60.0, 0.0))
+
+
+def marked(*balls):
+    """Probability 0.9 in balls (x, y, z, radius) in mm."""
+    z, y, x = np.meshgrid(*[np.arange(n) for n in GRID.shape], indexing="ij")
+    points = np.stack([x, y, z], -1) + GRID.origin_lps
+    probability = np.zeros(GRID.shape, np.float32)
+    for *centre, radius in balls:
+        probability[((points - centre) ** 2).sum(-1) <= radius**2] = 0.9
+    return probability
+
+
+def test_two_ears_of_a_head_are_two_candidates():
+    found = gather_candidates(marked((-45, 0, 30, 3.6), (45, 2, 30, 3.4)), GRID)
+    assert len(found) == 2
+    np.testing.assert_allclose(found[0].centre_lps, [-45, 0, 30], atol=0.2)
+    np.testing.assert_allclose(found[1].centre_lps, [45, 2, 30], atol=0.2)
+    assert found[0].probability == pytest.approx(0.9)
+
+
+def test_pieces_of_one_labyrinth_are_one_candidate():
+    found = gather_candidates(marked((-45, 0, 30, 3.5), (-38, 0, 30, 2.0)), GRID)
+    assert len(found) == 1
+    assert -45 < found[0].centre_lps[0] < -43
+
+
+def test_specks_are_no_ear():
+    assert gather_candidates(marked((0, 0, 30, 1.5), (40, 10, 20, 1.0)), GRID) == ()
+    assert gather_candidates(np.zeros(GRID.shape, np.float32), GRID) == ()
+
+
+def test_of_three_marks_the_two_surest_remain():
+    found = gather_candidates(marked((-45, 0, 30, 3.6), (45, 0, 30, 3.6), (0, 50, 10, 2.5)), GRID)
+    assert sorted(round(float(c.centre_lps[0])) for c in found) == [-45, 45]
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 64), (65, 100, 200), (64, 128, 300)])
+def test_every_labyrinth_lies_whole_in_some_block(shape):
+    overlap = int(BLOCK_OVERLAP_MM)
+    blocks = _blocks(Grid.axis_aligned(shape, 1.0, (0, 0, 0)), 64, overlap)
+    for axis, n in enumerate(shape):
+        spans = {(b[axis].start, b[axis].stop) for b in blocks}
+        assert all(start >= 0 and stop <= n and stop - start == 64 for start, stop in spans)
+        for start in range(n - overlap + 1):
+            assert any(a <= start and start + overlap <= b for a, b in spans), (axis, start)

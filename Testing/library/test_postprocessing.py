@@ -1,0 +1,82 @@
+"""Probability to labyrinth, heatmaps to landmarks."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from InnerEarAILib.inference.postprocessing import labyrinth_mask, landmark_results, upsample
+from InnerEarAILib.inference.predictor import ViewPeak
+from InnerEarAILib.landmarks import LANDMARK_NAMES, encode_heatmap
+from InnerEarAILib.volume import Grid, Volume
+
+GRID = Grid.axis_aligned((30, 32, 34), 0.5, (-10.0, 20.0, 300.0))
+AMPLITUDE = 4.0
+
+
+def heatmaps_at(indices_kji, height=AMPLITUDE):
+    return np.stack([encode_heatmap(index, GRID.shape, height, 3.0) for index in indices_kji])
+
+
+def peaks_at(indices_kji):
+    return [ViewPeak(tuple(index), AMPLITUDE) for index in indices_kji]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 4), st.tuples(*[st.floats(8, 20)] * 3))
+def test_upsampling_keeps_a_blob_in_place(factor, index_kji):
+    blob = encode_heatmap(np.array(index_kji), GRID.shape, 1.0, 3.0)
+    fine = upsample(blob, GRID, factor)
+    np.testing.assert_allclose(fine.spacing_mm, 0.5 / factor)
+    centre = np.average(np.argwhere(fine.voxels > 0.5), axis=0, weights=fine.voxels[fine.voxels > 0.5])
+    np.testing.assert_allclose(fine.grid.to_lps(centre[::-1]), GRID.to_lps(np.array(index_kji)[::-1]), atol=0.06)
+    np.testing.assert_allclose(fine.grid.corners_lps(), GRID.corners_lps(), atol=1e-9)
+
+
+def test_the_largest_region_and_its_torn_off_parts_stay_the_rest_goes():
+    probability = np.zeros(GRID.shape, np.float32)
+    probability[5:15, 5:15, 5:15] = 0.9
+    probability[16:20, 5:10, 5:10] = 0.9  # one voxel (0.5 mm) off and a tenth of its size: torn off
+    probability[26:29, 26:29, 26:29] = 0.9  # far away
+    probability[5, 17, 5] = 0.9  # close, but a speck
+    volume = Volume(probability, GRID.affine_lps)
+    cleaned = labyrinth_mask(volume, largest_region=True).voxels
+    assert cleaned.sum() == 10**3 + 4 * 5 * 5
+    assert labyrinth_mask(volume, largest_region=False).voxels.sum() == (probability > 0.5).sum()
+
+
+def test_an_empty_map_gives_an_empty_mask():
+    empty = Volume(np.zeros(GRID.shape, np.float32), GRID.affine_lps)
+    assert labyrinth_mask(empty, largest_region=True).voxels.sum() == 0
+
+
+@given(st.lists(st.tuples(*[st.floats(6, 22)] * 3), min_size=3, max_size=3))
+@settings(max_examples=15, deadline=None)
+def test_landmarks_are_found_below_the_voxel(indices):
+    indices = np.array(indices)
+    results = landmark_results(heatmaps_at(indices), [], GRID, AMPLITUDE)
+    assert tuple(r.name for r in results) == LANDMARK_NAMES
+    for result, index in zip(results, indices, strict=True):
+        np.testing.assert_allclose(result.position_lps, GRID.to_lps(index[::-1]), atol=0.02)
+        assert result.confidence > 0.85
+        assert result.scatter_mm is None
+
+
+def test_views_that_disagree_cost_confidence():
+    indices = np.full((3, 3), 12.0)
+    agreeing = [peaks_at(indices) for _ in range(10)]
+    scattered = [peaks_at(indices + shift) for shift in (-4, 4)]
+    sure = landmark_results(heatmaps_at(indices), agreeing, GRID, AMPLITUDE)[0]
+    unsure = landmark_results(heatmaps_at(indices), scattered, GRID, AMPLITUDE)[0]
+    assert sure.scatter_mm == pytest.approx(0)
+    assert unsure.scatter_mm == pytest.approx(4 * 0.5 * 3**0.5)
+    assert unsure.confidence < 0.2 < 0.9 < sure.confidence
+
+
+def test_a_flat_heatmap_gives_no_position_rather_than_a_wrong_one():
+    heatmaps = heatmaps_at(np.full((3, 3), 12.0))
+    heatmaps[1] *= 0.1
+    results = landmark_results(heatmaps, [], GRID, AMPLITUDE)
+    assert results[1].position_lps is None
+    assert results[1].confidence == 0
+    assert results[0].position_lps is not None

@@ -1,0 +1,188 @@
+"""The route, driven by a network that reads painted grey values: geometry, sides, presets, refusals."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from InnerEarAILib import segmenter
+from InnerEarAILib.model_store import ModelCard, ModelError
+from InnerEarAILib.networks.dual_head_unet import DualHeadUNetConfig
+from InnerEarAILib.progress import Cancelled, Progress
+from InnerEarAILib.segmenter import SegmenterOptions, segment
+from InnerEarAILib.volume import InputError, Volume
+from library.painted_ear import PaintedEar, ReadingNetwork, grid_round, scan
+
+CARD = ModelCard(
+    name="clinical",
+    version="1",
+    role="segmenter",
+    network=DualHeadUNetConfig().to_dict(),
+    spacing_mm=0.5,
+    tile_voxels=48,
+    overlap_voxels=16,
+    heatmap_amplitude=1.0,
+    heatmap_spread_voxels=2.0,
+    region_mm=24.0,
+    trained_on="Nothing: it reads painted values.",
+    validated_on="",
+    limits="",
+    licence="Apache-2.0",
+    library_version="0",
+    weights_sha256="0" * 64,
+)
+LOCATOR = ModelCard(**{**CARD.to_dict(), "name": "locator", "role": "locator", "spacing_mm": 1.0, "tile_voxels": 40})
+CENTRE = (-44.0, 12.0, 130.0)
+
+
+@pytest.fixture(autouse=True)
+def reading_models(monkeypatch):
+    cards = {"clinical": CARD, "locator": LOCATOR}
+
+    def load_card(name, directory=None):
+        if name not in cards:
+            raise ModelError(f"There is no model '{name}'.")
+        return cards[name]
+
+    monkeypatch.setattr(segmenter, "list_models", lambda directory=None: (CARD, LOCATOR))
+    monkeypatch.setattr(segmenter, "load_card", load_card)
+    monkeypatch.setattr(segmenter, "load_network", lambda card, device: ReadingNetwork())
+
+
+def dice(first: Volume, second: Volume) -> float:
+    """Dice of two masks on different grids, on the first's lattice widened to hold both."""
+    corners = np.concatenate([first.grid.corners_lps(), second.grid.corners_lps()])
+    grid = grid_round((corners.min(0) + corners.max(0)) / 2, 0.1, corners.max(0) - corners.min(0) + 1)
+    reference = Volume(np.zeros(grid.shape, np.uint8), grid.affine_lps).to_sitk()
+    masks = [
+        sitk.GetArrayFromImage(sitk.Resample(v.to_sitk(), reference, sitk.Transform(), sitk.sitkNearestNeighbor)) > 0
+        for v in (first, second)
+    ]
+    return 2 * (masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum())
+
+
+def check_landmarks(ear, painted, within_mm):
+    for landmark in ear.landmarks:
+        np.testing.assert_allclose(landmark.position_lps, painted.landmarks[landmark.name], atol=within_mm)
+
+
+@pytest.fixture(scope="module")
+def straight():
+    return scan([PaintedEar("right", CENTRE)], grid_round(CENTRE, 0.3, (42, 42, 42)))
+
+
+def test_the_ear_is_found_where_it_is(straight):
+    result = segment(straight, SegmenterOptions(preset="standard"))
+    (ear,) = result.ears
+    assert ear.side == "right"
+    check_landmarks(ear, PaintedEar("right", CENTRE), 0.6)
+    assert 100 < ear.quality.volume_mm3 < 260
+    assert ear.uncertainty.voxels.dtype == np.float32
+    assert 0 <= ear.uncertainty.voxels.min() <= ear.uncertainty.voxels.max() <= 0.5
+    assert ear.quality.mean_standard_deviation > 0
+    assert result.provenance["views"] == 10
+    assert result.provenance["model"] == "clinical"
+    assert result.provenance["seconds.predicting"] > 0
+
+
+@settings(max_examples=4, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(
+    st.tuples(*[st.floats(-180, 180)] * 3),
+    st.tuples(*[st.floats(0.3, 0.4)] * 3),
+    st.tuples(*[st.sampled_from((-1, 1))] * 3),
+)
+def test_oblique_anisotropic_and_flipped_scans_of_one_ear_give_the_same_ear(straight, angles, spacing_mm, signs):
+    other = scan([PaintedEar("right", CENTRE)], grid_round(CENTRE, spacing_mm, (42, 42, 42), angles, signs))
+    options = SegmenterOptions(preset="fast")
+    (expected,), (ear,) = segment(straight, options).ears, segment(other, options).ears
+    assert dice(expected.segmentation, ear.segmentation) >= 0.99
+    for a, b in zip(expected.landmarks, ear.landmarks, strict=True):
+        assert np.linalg.norm(a.position_lps - b.position_lps) <= 0.1
+    assert ear.side == "right"
+
+
+def test_permuted_and_flipped_arrays_give_the_very_same_ear(straight):
+    affine = straight.affine_lps[:, [1, 2, 0, 3]].copy()
+    voxels = np.ascontiguousarray(straight.voxels.transpose(2, 0, 1))
+    affine[:3, 3] += affine[:3, 1] * (voxels.shape[1] - 1)
+    affine[:3, 1] *= -1
+    permuted = Volume(np.ascontiguousarray(voxels[:, ::-1]), affine)
+    options = SegmenterOptions(preset="fast")
+    (expected,), (ear,) = segment(straight, options).ears, segment(permuted, options).ears
+    assert dice(expected.segmentation, ear.segmentation) >= 0.9999
+    for a, b in zip(expected.landmarks, ear.landmarks, strict=True):
+        np.testing.assert_allclose(a.position_lps, b.position_lps, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def head():
+    ears = [PaintedEar("right", (-42, 5, 40)), PaintedEar("left", (42, 8, 42))]
+    return scan(ears, grid_round((0, 6, 40), 0.6, (120, 40, 40))), ears
+
+
+@pytest.mark.parametrize("preset", ["fast", "paper"])
+def test_both_ears_of_a_head_are_told_apart(head, preset):
+    volume, painted = head
+    result = segment(volume, SegmenterOptions(preset=preset, views=1, postprocess=True))
+    assert [ear.side for ear in result.ears] == ["right", "left"]
+    for ear, truth in zip(result.ears, painted, strict=True):
+        check_landmarks(ear, truth, 0.9)
+
+
+def test_one_ear_alone_can_be_asked_for(head):
+    result = segment(head[0], SegmenterOptions(preset="fast", ear="left"))
+    assert [ear.side for ear in result.ears] == ["left"]
+
+
+def test_a_head_mirrored_front_to_back_is_noticed(head):
+    volume, _ = head
+    mirrored = Volume(np.ascontiguousarray(volume.voxels[:, ::-1]), volume.affine_lps)
+    result = segment(mirrored, SegmenterOptions(preset="fast"))
+    assert all(any("mirrored" in flag for flag in ear.quality.flags) for ear in result.ears)
+
+
+def test_asking_for_the_wrong_ear_is_noticed(straight):
+    (ear,) = segment(straight, SegmenterOptions(preset="fast", ear="left")).ears
+    assert any("mirrored" in flag for flag in ear.quality.flags)
+
+
+def test_an_ear_at_the_edge_of_the_scan_is_said_to_be_cut_off(straight):
+    cut = straight.crop((0, 0, 0), (straight.voxels.shape[0] // 2 + 8, *straight.voxels.shape[1:]))
+    (ear,) = segment(cut, SegmenterOptions(preset="fast", locate=False)).ears
+    assert any("cut off" in flag for flag in ear.quality.flags)
+
+
+def test_one_view_computes_no_uncertainty(straight):
+    (ear,) = segment(straight, SegmenterOptions(preset="fast")).ears
+    assert ear.uncertainty is None
+    assert ear.quality.mean_standard_deviation is None
+    assert all(landmark.scatter_mm is None for landmark in ear.landmarks)
+
+
+def test_a_scan_without_an_ear_has_none():
+    rng = np.random.default_rng(0)
+    volume = Volume(rng.normal(0, 20, (80, 80, 80)).astype(np.int16), np.diag([0.5, 0.5, 0.5, 1]))
+    assert segment(volume, SegmenterOptions(preset="fast")).ears == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        (SegmenterOptions(preset="best"), InputError, "no preset"),
+        (SegmenterOptions(ear="middle"), InputError, "no ear"),
+        (SegmenterOptions(views=3), InputError, "1 or 10"),
+        (SegmenterOptions(model="nobody"), ModelError, "no model"),
+    ],
+)
+def test_what_cannot_be_chosen_is_refused_in_a_sentence(straight, options, error, words):
+    with pytest.raises(error, match=words):
+        segment(straight, options)
+
+
+def test_cancelling_stops_between_tiles(straight):
+    steps = []
+    progress = Progress(on_step=lambda step, share: steps.append(step), is_cancelled=lambda: "Segmenting" in steps)
+    with pytest.raises(Cancelled):
+        segment(straight, SegmenterOptions(preset="standard"), progress)
+    assert steps.count("Segmenting") <= 2
