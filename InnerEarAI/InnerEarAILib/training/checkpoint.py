@@ -1,0 +1,84 @@
+"""The state of a training run on disk: all tensors in one safetensors file, written whole or not at all.
+
+Nothing is pickled: optimiser state and random-number state are tensors like the weights, and the few numbers beside
+them (iteration, seconds, best score) stand in the file's header as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from InnerEarAILib.training.configuration import ConfigurationError
+
+HEADER = "inner_ear_ai_run"
+
+
+def save_checkpoint(
+    path: Path, modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer, numbers: Mapping[str, Any]
+) -> None:
+    """Writes a checkpoint under a temporary name and renames it, so that a kill leaves the one before.
+
+    Args:
+        path: the checkpoint file.
+        modules: by name; parameters and buffers are saved.
+        optimiser: its state is saved.
+        numbers: JSON-able values (iteration, seconds, …).
+    """
+    tensors = {"random.cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    for name, module in modules.items():
+        tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
+    for number, state in optimiser.state_dict()["state"].items():
+        for key, value in state.items():
+            if value is not None:
+                tensors[f"optimiser.{number}.{key}"] = torch.as_tensor(value)
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+    temporary = path.with_name(path.name + ".part")
+    save_file(tensors, temporary, metadata={HEADER: json.dumps(dict(numbers))})
+    with open(temporary, "rb") as written:
+        os.fsync(written.fileno())
+    os.replace(temporary, path)
+
+
+def load_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """Puts a checkpoint back into modules, optimiser and random-number generators.
+
+    Returns:
+        The numbers saved with it.
+
+    Raises:
+        ConfigurationError: if there is no checkpoint, or it is of another network.
+    """
+    if not path.is_file():
+        raise ConfigurationError(f"There is nothing to resume: {path} does not exist.")
+    with safe_open(path, framework="pt") as file:
+        numbers = json.loads((file.metadata() or {}).get(HEADER, "{}"))
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    for name, module in modules.items():
+        state = {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(name + ".")}
+        try:
+            module.load_state_dict(state)
+        except RuntimeError:
+            raise ConfigurationError(
+                f"{path.name} was written by a run of another network; resume it with its own configuration."
+            ) from None
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimiser."):
+            _, number, entry = key.split(".", 2)
+            state.setdefault(int(number), {})[entry] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    torch.set_rng_state(tensors["random.cpu"])
+    if torch.cuda.is_available() and "random.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    return numbers

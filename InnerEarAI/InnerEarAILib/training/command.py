@@ -1,0 +1,118 @@
+"""`train`: from a configuration to a run folder and a model folder."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from InnerEarAILib import __version__
+
+RUN_ENDINGS = "metrics.csv, checkpoint.safetensors, last/, best/"
+
+
+def add_train_command(subparsers: argparse._SubParsersAction) -> None:
+    """Adds `train` to a command line."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train a network",
+        description="Trains a network by a configuration (a TOML file, or the name of one that comes with the library: "
+        f"clinical, locator, …) and leaves a run folder: {RUN_ENDINGS}.",
+    )
+    parser.add_argument("configuration", metavar="CONFIG", help="TOML file, or a name such as clinical")
+    parser.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
+    parser.add_argument("--minutes", type=float, metavar="M", help="time budget; the schedules end with it")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("-o", "--output", type=Path, metavar="RUN", help="run folder (default: runs/NAME)")
+    parser.add_argument("--anatomies", type=Path, metavar="DIR", help="drawn anatomies (default: RUN/anatomies)")
+    parser.set_defaults(handler=run_train_command)
+
+
+def run_train_command(arguments: argparse.Namespace) -> int:
+    """Trains as the parsed arguments ask; returns the exit code: 0 done, 2 bad input, 130 interrupted."""
+    from InnerEarAILib.inference.device import DeviceError, choose_device
+    from InnerEarAILib.model_store import ModelError
+    from InnerEarAILib.training.configuration import ConfigurationError, read_configuration
+    from InnerEarAILib.training.data_source import open_data
+    from InnerEarAILib.training.trainer import Trainer
+
+    try:
+        config = read_configuration(arguments.configuration)
+        if arguments.minutes is not None and arguments.minutes <= 0:
+            raise ConfigurationError(f"--minutes must be positive, got {arguments.minutes:g}.")
+        device = choose_device(arguments.device)
+        folder = arguments.output or Path("runs") / config.name
+        if (folder / "checkpoint.safetensors").exists() and not arguments.resume:
+            raise ConfigurationError(f"{folder} holds a run already; add --resume to go on, or name another with -o.")
+        folder.mkdir(parents=True, exist_ok=True)
+        _keep_configuration(arguments.configuration, folder)
+        with open_data(config, arguments.anatomies or folder / "anatomies", _say) as data:
+            export = model_exporter(config, data, folder)
+            trainer = Trainer(config, data.source, data.validation, folder, export, device, arguments.minutes, _say)
+            if arguments.resume:
+                trainer.resume()
+            trainer.run()
+        _say(f"Done: weights in {folder / 'best'} and {folder / 'last'}")
+    except (ConfigurationError, DeviceError, ModelError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted; --resume goes on from the last checkpoint.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def model_exporter(config, data, folder: Path) -> Callable:
+    """A function that writes the network as a model folder, RUN/last/NAME or RUN/best/NAME, with its card."""
+    from dataclasses import asdict
+
+    from InnerEarAILib.model_store import ModelCard, save_model
+
+    def export(network, which: str, iteration: int, figures) -> None:
+        final = config.heatmaps.final
+        measured = {
+            f"validation_{name}": round(value, 4) for name, value in asdict(figures).items() if math.isfinite(value)
+        }
+        region = config.data.get("sampling", {}).get("region_mm", [config.spacing_mm * config.tile_voxels])
+        card = ModelCard(
+            name=config.name,
+            version=f"{__version__}-{iteration}",
+            role=config.role,
+            network={},
+            spacing_mm=config.spacing_mm,
+            tile_voxels=config.tile_voxels,
+            overlap_voxels=OVERLAP_SHARE_OF_TILE * config.tile_voxels // 128,
+            heatmap_amplitude=final.amplitude,
+            heatmap_spread_voxels=final.spread,
+            region_mm=max(region),
+            trained_on=f"{data.trained_on} {iteration} iterations.",
+            validated_on=data.validated_on,
+            limits="For research use; trained on simulated scans, not validated on patients.",
+            licence="Apache-2.0",
+            library_version=__version__,
+            figures=measured,
+        )
+        save_model(folder / which, card, network)
+
+    return export
+
+
+OVERLAP_SHARE_OF_TILE = 25
+"""Voxels of overlap to a tile of 128, as in the paper; smaller tiles overlap by as large a share."""
+
+
+def _keep_configuration(path_or_name: str, folder: Path) -> None:
+    from InnerEarAILib.training.configuration import CONFIGURATION_FOLDER
+
+    path = Path(path_or_name)
+    source = path if path.is_file() else CONFIGURATION_FOLDER / f"{path_or_name}.toml"
+    target = folder / "configuration.toml"
+    if source.resolve() != target.resolve():
+        shutil.copyfile(source, target)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,212 @@
+"""What a training run is: everything in a configuration file, checked before anything starts."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from InnerEarAILib.networks.dual_head_unet import DualHeadUNetConfig
+from InnerEarAILib.training.losses import LossConfig
+from InnerEarAILib.training.schedules import (
+    ANNEALING_SHARE,
+    NAMED_HEATMAP_SCHEDULES,
+    WARMUP_SHARE,
+    HeatmapSchedule,
+    TrapezoidalRate,
+)
+
+CONFIGURATION_FOLDER = Path(__file__).parent / "configurations"
+"""Configurations that come with the library, one file each, found by name."""
+
+
+class ConfigurationError(ValueError):
+    """A configuration file cannot be used; the message says where it is wrong and what would be right."""
+
+
+@dataclass(frozen=True)
+class OptimisationConfig:
+    """How the weights are changed.
+
+    Attributes:
+        optimiser: "adamw" or "sgd" (Nesterov).
+        learning_rate: of the plateau.
+        weight_decay: 0.025 in the paper.
+        betas: running-average coefficients of AdamW.
+        momentum: of SGD.
+        warmup_share: share of the training in which the learning rate rises.
+        annealing_share: share of the training in which it falls.
+        iterations: forward and backward passes; 75 000 in the paper.
+        batch: tiles in a pass.
+        accumulation: passes whose gradients are averaged for one step; 15 in the paper's gold status.
+        gradient_norm: longer gradients are shortened to this length; 0 leaves them.
+        ema_decay: of the moving average of the weights, which is validated and exported; 0: the weights themselves.
+        precision: "bf16" (mixed) or "fp32".
+    """
+
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.025
+    betas: tuple[float, float] = (0.9, 0.999)
+    momentum: float = 0.99
+    warmup_share: float = WARMUP_SHARE
+    annealing_share: float = ANNEALING_SHARE
+    iterations: int = 75_000
+    batch: int = 1
+    accumulation: int = 15
+    gradient_norm: float = 12.0
+    ema_decay: float = 0.0
+    precision: Literal["bf16", "fp32"] = "bf16"
+
+    def __post_init__(self) -> None:
+        if self.optimiser not in ("adamw", "sgd"):
+            raise ValueError(f"optimiser must be adamw or sgd, got {self.optimiser!r}")
+        if self.precision not in ("bf16", "fp32"):
+            raise ValueError(f"precision must be bf16 or fp32, got {self.precision!r}")
+        for name in ("iterations", "batch", "accumulation"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must be at least 0 and below 1, got {self.ema_decay}")
+
+    @property
+    def rate(self) -> TrapezoidalRate:
+        """The learning-rate schedule."""
+        return TrapezoidalRate(self.learning_rate, self.warmup_share, self.annealing_share)
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """How often a run looks up from its work.
+
+    Attributes:
+        report_every: iterations between two rows of the metrics table.
+        validate_every: iterations between validations; 750 in the paper.
+        checkpoint_minutes: time between checkpoints, at most.
+        workers: processes that prepare samples.
+    """
+
+    report_every: int = 50
+    validate_every: int = 750
+    checkpoint_minutes: float = 10.0
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if self.report_every < 1 or self.validate_every < 1 or self.workers < 0 or self.checkpoint_minutes <= 0:
+            raise ValueError("report_every and validate_every must be at least 1, checkpoint_minutes above 0")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """A training run.
+
+    Attributes:
+        name: of the model, and of its folder.
+        role: "segmenter" or "locator", for the card.
+        description: one sentence for the card.
+        spacing_mm: isotropic voxel edge of the model's grid.
+        tile_voxels: edge of a tile.
+        seed: of initialisation and samples.
+        network: the network.
+        loss: the loss.
+        heatmaps: amplitude and spread of the heatmaps over the training.
+        optimisation: optimiser, rates, lengths.
+        watch: reports, validation, checkpoints.
+        data: the table that says where samples come from, as it stands in the file; its "kind" names the reader.
+    """
+
+    name: str
+    role: Literal["segmenter", "locator"]
+    description: str
+    spacing_mm: float
+    tile_voxels: int
+    seed: int
+    network: DualHeadUNetConfig
+    loss: LossConfig
+    heatmaps: HeatmapSchedule
+    optimisation: OptimisationConfig
+    watch: WatchConfig
+    data: Mapping[str, Any]
+
+
+def read_configuration(path_or_name: str | Path) -> TrainingConfig:
+    """The configuration in a TOML file, or the one of that name that comes with the library.
+
+    Raises:
+        ConfigurationError: if there is no such file, or something in it is unknown, missing or not allowed.
+    """
+    path = Path(path_or_name)
+    if not path.is_file():
+        path = CONFIGURATION_FOLDER / f"{path_or_name}.toml"
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in CONFIGURATION_FOLDER.glob("*.toml")))
+        raise ConfigurationError(
+            f"No configuration file {path_or_name}, and none of that name here; there are: {names}."
+        )
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path.name} is not a TOML file: {error}.") from None
+    try:
+        return configuration_of(table)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"{path.name}: {error}") from None
+
+
+def configuration_of(table: Mapping[str, Any]) -> TrainingConfig:
+    """The configuration that a parsed file describes.
+
+    Raises:
+        ValueError: if something is unknown, missing or not allowed.
+    """
+    table = dict(table)
+    network = DualHeadUNetConfig.from_dict(_section(table, "network"))
+    tile = table.get("tile_voxels")
+    if isinstance(tile, int) and tile % network.size_multiple:
+        raise ValueError(f"tile_voxels must be a multiple of {network.size_multiple}, got {tile}")
+    parts = {
+        "network": network,
+        "loss": dataclass_of(LossConfig, _section(table, "loss"), "[loss]"),
+        "heatmaps": _heatmap_schedule(_section(table, "heatmaps")),
+        "optimisation": dataclass_of(OptimisationConfig, _section(table, "optimisation"), "[optimisation]"),
+        "watch": dataclass_of(WatchConfig, _section(table, "watch"), "[watch]"),
+        "data": _section(table, "data"),
+    }
+    return dataclass_of(TrainingConfig, {"seed": 1, **table, **parts}, "the file")
+
+
+def dataclass_of(kind: type, values: Mapping[str, Any], where: str) -> Any:
+    """An instance of a dataclass from a table; lists become tuples.
+
+    Raises:
+        ValueError: if a key is unknown or a field without a default is missing.
+    """
+    known = {entry.name: entry for entry in fields(kind)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ValueError(f"{where} has the unknown entry {', '.join(unknown)}; known are {', '.join(known)}")
+    try:
+        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    except TypeError as error:
+        raise ValueError(f"{where} is incomplete: {error}") from None
+
+
+def _section(table: dict[str, Any], name: str) -> dict[str, Any]:
+    section = table.pop(name, {})
+    if not isinstance(section, dict):
+        raise ValueError(f"[{name}] must be a table")
+    return section
+
+
+def _heatmap_schedule(section: Mapping[str, Any]) -> HeatmapSchedule:
+    rows: Sequence[Sequence[float]] | None = section.get("milestones")
+    if rows is not None:
+        return HeatmapSchedule.of(rows)
+    name = section.get("schedule", "gamma")
+    if name not in NAMED_HEATMAP_SCHEDULES:
+        raise ValueError(f"unknown heatmap schedule {name!r}; there are {', '.join(NAMED_HEATMAP_SCHEDULES)}")
+    return NAMED_HEATMAP_SCHEDULES[name]

@@ -1,0 +1,165 @@
+"""Anatomies drawn once and kept on disk, to be scanned many times; a process in the background draws new ones."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from InnerEarAILib.phantom.anatomy import Anatomy
+from InnerEarAILib.phantom.rendered_anatomy import RenderedAnatomy, render_anatomy
+
+TRAINING, VALIDATION = "training", "validation"
+
+ANATOMIES_HELD = 8
+"""Loaded anatomies that a sample process keeps in memory."""
+
+BACKGROUND_NICENESS = 10
+"""How far drawing gives way to training on a busy machine."""
+
+
+@dataclass(frozen=True)
+class AnatomyRecipe:
+    """How the anatomies of a pool are drawn.
+
+    Attributes:
+        seed: anatomy n is drawn from (seed, n) alone.
+        shares: how often each kind is drawn: "temporal_bone", "head", "earless", by relative weight.
+        spacing_mm: lattice of the drawings; no coarser than half the sharpest scanner's resolution.
+        extent_mm: edge of the drawn cube by kind; a head is drawn whole.
+    """
+
+    seed: int
+    shares: Mapping[str, float]
+    spacing_mm: float
+    extent_mm: float
+
+    def draw(self, stage: str, number: int) -> RenderedAnatomy:
+        """Anatomy `number` of a stage (TRAINING or VALIDATION); the same arguments give the same anatomy."""
+        rng = np.random.default_rng([self.seed, 0 if stage == TRAINING else 1, number])
+        kinds = sorted(self.shares)
+        weights = np.array([self.shares[kind] for kind in kinds], float)
+        kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
+        return _RECIPES[kind](self, rng)
+
+
+@dataclass(frozen=True)
+class AnatomyPool:
+    """A folder of drawn anatomies.
+
+    Attributes:
+        folder: where they lie.
+        recipe: how they are drawn.
+        size: training anatomies kept; a newer one replaces the oldest.
+    """
+
+    folder: Path
+    recipe: AnatomyRecipe
+    size: int
+
+    def paths(self, stage: str = TRAINING) -> list[Path]:
+        """What is there, oldest first."""
+        return sorted(self.folder.glob(f"{stage}-*.safetensors"))
+
+    def grow(self, stage: str, number: int) -> Path:
+        """Draws anatomy `number` if it is not there, and lets go of the oldest if there are more than `size`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{stage}-{number:06d}.safetensors"
+        if not path.is_file():
+            self.recipe.draw(stage, number).save(path)
+        if stage == TRAINING:
+            for old in self.paths()[: -self.size]:
+                old.unlink(missing_ok=True)
+        return path
+
+    def next_number(self) -> int:
+        """Number of the training anatomy to be drawn next."""
+        paths = self.paths()
+        return int(paths[-1].stem.split("-")[1]) + 1 if paths else 0
+
+    def pick(self, group: int, slot: int) -> RenderedAnatomy:
+        """The anatomy that a slot of a group of samples is taken of; any of those there now.
+
+        Raises:
+            FileNotFoundError: if the pool is empty.
+        """
+        rng = np.random.default_rng([self.recipe.seed, 2, group])
+        for attempt in range(3):
+            paths = self.paths()
+            if not paths:
+                raise FileNotFoundError(f"no anatomies in {self.folder}")
+            order = rng.permutation(len(paths))
+            try:
+                return load_anatomy(paths[order[slot % len(paths)]])
+            except FileNotFoundError:
+                if attempt == 2:
+                    raise
+        raise AssertionError("unreachable")
+
+
+@lru_cache(maxsize=ANATOMIES_HELD)
+def load_anatomy(path: Path) -> RenderedAnatomy:
+    """A drawn anatomy, kept in memory for a while."""
+    return RenderedAnatomy.load(path)
+
+
+class BackgroundGrowth:
+    """A process that draws training anatomies until it is stopped; used as a context."""
+
+    def __init__(self, pool: AnatomyPool, anatomies: int) -> None:
+        """`anatomies` bounds how many training anatomies are drawn in all; at or below what is there: none."""
+        self._pool, self._anatomies = pool, anatomies
+        self._process: multiprocessing.process.BaseProcess | None = None
+
+    def __enter__(self) -> BackgroundGrowth:
+        if self._pool.next_number() < self._anatomies:
+            context = multiprocessing.get_context("spawn")
+            self._process = context.Process(target=_grow_until, args=(self._pool, self._anatomies), daemon=True)
+            self._process.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.join()
+
+
+def _grow_until(pool: AnatomyPool, anatomies: int) -> None:
+    os.nice(BACKGROUND_NICENESS)
+    torch.set_num_threads(1)
+    for number in range(pool.next_number(), anatomies):
+        pool.grow(TRAINING, number)
+
+
+def _temporal_bone(recipe: AnatomyRecipe, rng: np.random.Generator) -> RenderedAnatomy:
+    from InnerEarAILib.phantom.temporal_bone import sample_temporal_bone
+
+    return _rendered(sample_temporal_bone(rng), recipe, recipe.extent_mm)
+
+
+def _head(recipe: AnatomyRecipe, rng: np.random.Generator) -> RenderedAnatomy:
+    from InnerEarAILib.phantom.head import sample_head
+
+    return _rendered(sample_head(rng), recipe, HEAD_EXTENT_MM)
+
+
+def _earless(recipe: AnatomyRecipe, rng: np.random.Generator) -> RenderedAnatomy:
+    from InnerEarAILib.phantom.head import sample_earless
+
+    return _rendered(sample_earless(rng), recipe, recipe.extent_mm)
+
+
+def _rendered(anatomy: Anatomy, recipe: AnatomyRecipe, extent_mm: float) -> RenderedAnatomy:
+    return render_anatomy(anatomy, recipe.spacing_mm, extent_mm)
+
+
+HEAD_EXTENT_MM = (170.0, 200.0, 120.0)
+"""Drawn part of a head along x, y, z, round the level of the ears."""
+
+_RECIPES = {"temporal_bone": _temporal_bone, "head": _head, "earless": _earless}

@@ -1,0 +1,54 @@
+"""What a training run leaves on disk.
+
+RUN/configuration.toml   what was asked for
+RUN/metrics.csv          one row a report
+RUN/checkpoint.safetensors   everything that --resume needs
+RUN/last, RUN/best       model folders: card and weights
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+class MetricsTable:
+    """A growing CSV table whose rows carry an iteration."""
+
+    def __init__(self, path: Path, columns: Sequence[str], keep_until: int | None = None) -> None:
+        """Opens or begins the table.
+
+        Args:
+            path: the CSV file.
+            columns: its columns; the first is "iteration".
+            keep_until: rows of later iterations are dropped (a resumed run repeats them); None begins anew.
+        """
+        self._path, self._columns = path, tuple(columns)
+        kept = []
+        if keep_until is not None and path.is_file():
+            kept = [row for row in read_metrics(path) if row["iteration"] <= keep_until]
+        temporary = path.with_name(path.name + ".part")
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self._columns, restval="", extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(_written(row) for row in kept)
+        os.replace(temporary, path)
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Adds a row; columns that it lacks stay empty."""
+        with open(self._path, "a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self._columns, restval="", extrasaction="raise").writerow(_written(row))
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of a metrics table; empty cells are left out."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [
+            {name: float(cell) for name, cell in row.items() if cell not in ("", None)} for row in csv.DictReader(file)
+        ]
+
+
+def _written(row: Mapping[str, float]) -> dict[str, str]:
+    return {name: f"{value:.6g}" for name, value in row.items() if value == value}
