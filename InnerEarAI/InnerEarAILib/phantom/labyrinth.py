@@ -16,7 +16,7 @@ from scipy.interpolate import CubicSpline
 
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.phantom.labyrinth_canals import build_canals
-from InnerEarAILib.phantom.labyrinth_cochlea import build_cochlea, cochlear_tubes, lamina_distances
+from InnerEarAILib.phantom.labyrinth_cochlea import build_cochlea, cochlear_tubes, lamina_distances, part_turns
 from InnerEarAILib.phantom.labyrinth_measures import measure
 from InnerEarAILib.phantom.labyrinth_parameters import CANAL_NAMES, LabyrinthParameters
 from InnerEarAILib.phantom.labyrinth_shapes import Curve, Tube, distances_near, smooth_minimum, unit
@@ -30,8 +30,8 @@ CANAL_BLEND_MM = 0.3
 COCHLEA_BLEND_MM = 0.4
 """Widths over which parts that meet are rounded into each other."""
 
-OVAL_WINDOW_MM = np.array([-0.85, -0.90, -1.21])
-ROUND_WINDOW_MM = np.array([-0.01, -0.58, -3.91])
+OVAL_WINDOW_MM = np.array([-0.85, -0.90, -1.13])
+ROUND_WINDOW_MM = np.array([-0.05, -0.47, -3.99])
 """Window centres of the mean labyrinth; projected onto the wall of each."""
 
 OVAL_WINDOW_SEMI_AXES_MM = (1.45, 0.70)
@@ -178,19 +178,23 @@ class Labyrinth:
         )
 
     def _cochlear_distances(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        total = lamina = None
+        lamina = None
+        distances, angles = [], []
+        all_angles = torch.as_tensor(self._cochlea.angles, dtype=points.dtype, device=points.device)
         for tube, numbers in self._pieces:
             low, high = (torch.as_tensor(a, dtype=points.dtype, device=points.device) for a in (tube.low, tube.high))
             distance = torch.maximum(low - points, points - high).amax(1)
-            shelf = distance.clone()
+            shelf, angle = distance.clone(), torch.zeros_like(distance)
             for chosen in (distance < REACH_MM).nonzero()[:, 0].split(65536):
                 distance[chosen], place, x, y = tube.evaluate(points[chosen])
-                inner = lamina_distances(
-                    self._cochlea, self.parameters.cochlea.lamina_thickness_mm, place + numbers[0], x, y
-                )
+                place = place + numbers[0]
+                inner = lamina_distances(self._cochlea, self.parameters.cochlea.lamina_thickness_mm, place, x, y)
                 shelf[chosen] = torch.maximum(inner, distance[chosen])
-            total = distance if total is None else torch.minimum(total, distance)
+                angle[chosen] = all_angles[place.long()]
+            distances.append(distance)
+            angles.append(angle)
             lamina = shelf if lamina is None else torch.minimum(lamina, shelf)
+        total = part_turns(torch.stack(distances), torch.stack(angles), self.parameters.cochlea.partition_turns)
         pocket = distances_near(self._pocket, points, REACH_MM)
         return smooth_minimum(total, pocket, COCHLEA_BLEND_MM), lamina
 
@@ -237,7 +241,9 @@ class Labyrinth:
         }
         base = cochlea.axis_origin - 3.2 * size * self.parameters.cochlea.scale * cochlea.axis
         shift = np.asarray(self.parameters.cochlea.offset_mm)
-        oval = self._window(displace(size * OVAL_WINDOW_MM[None])[0], OVAL_WINDOW_SEMI_AXES_MM)
+        oval = self._window(
+            displace(size * (OVAL_WINDOW_MM + self.parameters.oval_window_offset_mm)[None])[0], OVAL_WINDOW_SEMI_AXES_MM
+        )
         round_ = self._window(
             displace(size * (ROUND_WINDOW_MM + 0.7 * shift)[None])[0], (ROUND_WINDOW_RADIUS_MM, ROUND_WINDOW_RADIUS_MM)
         )

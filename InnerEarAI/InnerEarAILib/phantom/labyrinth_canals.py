@@ -60,13 +60,13 @@ MEAN_CANALS = {
         (0.766, -0.619, 0.173),
         (0, 0, 1),
         [
-            (-75, 3.43, -0.11, 0.60, 0.50),
-            (-45, 3.19, 0.22, 0.51, 0.42),
-            (-15, 3.14, 0.25, 0.46, 0.43),
-            (15, 3.18, 0.06, 0.47, 0.43),
-            (45, 3.28, -0.18, 0.53, 0.49),
-            (75, 3.29, -0.27, 0.58, 0.51),
-            (95, 3.30, -0.17, 0.72, 0.52),
+            (-75, 3.43, -0.11, 0.63, 0.53),
+            (-45, 3.19, 0.22, 0.54, 0.44),
+            (-15, 3.14, 0.25, 0.48, 0.45),
+            (15, 3.18, 0.06, 0.49, 0.45),
+            (45, 3.28, -0.18, 0.56, 0.51),
+            (75, 3.29, -0.27, 0.61, 0.54),
+            (95, 3.30, -0.17, 0.76, 0.55),
             (112, 3.20, 0.10, 0.98, 0.75),
         ],
         [(0.68, 2.70, 1.60, 0.70), (0.72, 3.35, 2.60, 0.66), (0.82, 3.72, 3.75, 0.62)],
@@ -96,13 +96,13 @@ MEAN_CANALS = {
         (0.018, 0.132, 0.991),
         (-1, 0, 0),
         [
-            (-122, 2.50, 0.06, 0.72, 0.62),
-            (-100, 2.53, 0.12, 0.66, 0.50),
-            (-75, 2.68, 0.05, 0.68, 0.43),
-            (-45, 2.68, -0.06, 0.61, 0.43),
-            (-15, 2.60, -0.14, 0.62, 0.44),
-            (15, 2.50, -0.03, 0.68, 0.45),
-            (35, 2.45, 0.10, 0.76, 0.48),
+            (-122, 2.50, 0.06, 0.76, 0.67),
+            (-100, 2.53, 0.12, 0.71, 0.54),
+            (-75, 2.68, 0.05, 0.73, 0.46),
+            (-45, 2.68, -0.06, 0.65, 0.46),
+            (-15, 2.60, -0.14, 0.67, 0.47),
+            (15, 2.50, -0.03, 0.73, 0.48),
+            (35, 2.45, 0.10, 0.78, 0.49),
             (60, 2.46, 0.13, 0.96, 0.62),
             (85, 2.46, 0.02, 1.08, 0.75),
         ],
@@ -120,7 +120,7 @@ class Canal:
     Attributes:
         curve: its course, with both ends in the vestibule.
         centre, normal: of its plane, (3,).
-        radius_mm: mean distance of its slender part from the centre.
+        radius_mm: mean distance of its arc from ampulla to crus from the centre, in the plane.
         slender: (n,) bool, the samples between ampulla and crus.
     """
 
@@ -169,17 +169,10 @@ def _build(mean: CanalMorphometry, parameters: CanalParameters, size: float, dis
     profile = elliptical_profile(long, short, np.zeros_like(long))
     first_arc, last_arc = length[len(mean.start_mm)], length[len(mean.start_mm) + len(angle) - 1]
     on_arc = (samples >= first_arc) & (samples <= last_arc)
-    slender = on_arc & (profile[:, 0] < 1.35 * lumen * slender_mm)
-    return _measured(Curve(centres, reference, profile), slender)
-
-
-def _measured(curve: Curve, slender: np.ndarray) -> Canal:
-    points = curve.centres[slender]
-    middle = points.mean(0)
-    _, _, axes = np.linalg.svd(points - middle)
-    flat = (points - middle) @ axes[:2].T
-    # Circle by least squares: |p|² = 2 p·c + (r² - |c|²).
-    solution = np.linalg.lstsq(np.c_[2 * flat, np.ones(len(flat))], (flat**2).sum(1), rcond=None)[0]
-    radius = float(np.sqrt(solution[2] + solution[:2] @ solution[:2]))
-    normal = axes[2] if axes[2][np.argmax(np.abs(axes[2]))] > 0 else -axes[2]
-    return Canal(curve, middle + solution[:2] @ axes[:2], normal, radius, slender)
+    slender = on_arc & (profile[:, 0] < 1.5 * lumen * slender_mm)
+    plane = displace(size * np.stack([centre, centre + 2 * first, centre + 2 * second]))
+    normal = unit(np.cross(plane[1] - plane[0], plane[2] - plane[0]))
+    offsets = centres[on_arc] - plane[0]
+    offsets = offsets - (offsets @ normal)[:, None] * normal
+    radius_mm = float(np.linalg.norm(offsets, axis=1).mean())
+    return Canal(Curve(centres, reference, profile), plane[0], normal, radius_mm, slender)

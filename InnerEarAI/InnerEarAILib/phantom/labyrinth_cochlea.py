@@ -35,15 +35,25 @@ HOOK_DECAY_DEG = 27.0
 HOOK_LIFT = 0.33
 """Rise of the hook towards the vestibule per mm of its outward swing."""
 
+APICAL_WIDENING_MM = 0.18
+"""The apical turn lies further out and higher than the logarithmic spiral of the turns below."""
+
 VESTIBULE_END_MM = np.array([[0.05, -0.45, -1.55], [0.12, -0.90, -2.45]])
 """Where the centreline begins in the vestibule, and where it passes its floor."""
 
-SECTION_DEG = np.array([-60, -20, 0, 20, 60, 120, 180, 260, 340, 400, 500, 600, 720, 840, 936])
-SECTION_LONG_MM = np.array([1.05, 1.30, 1.42, 1.38, 1.22, 1.12, 1.09, 1.17, 1.07, 1.07, 1.02, 0.88, 0.70, 0.56, 0.46])
-SECTION_SHORT_MM = np.array([0.95, 1.05, 1.20, 1.02, 0.88, 0.87, 0.96, 0.99, 0.87, 0.76, 0.72, 0.62, 0.52, 0.44, 0.40])
-SECTION_TILT_DEG = np.array([70, 75, 75, 48, 44, 61, 80, 114, 90, 78, 77, 78, 80, 80, 80])
+SECTION_DEG = np.array([-60, -20, 0, 20, 60, 120, 180, 260, 340, 400, 500, 600, 720, 810, 880, 936])
+SECTION_LONG_MM = np.array(
+    [0.96, 1.20, 1.31, 1.27, 1.11, 1.02, 1.04, 1.14, 0.99, 0.97, 0.98, 0.88, 0.75, 0.72, 0.63, 0.51]
+)
+SECTION_SHORT_MM = np.array(
+    [0.86, 0.95, 1.09, 0.91, 0.77, 0.77, 0.91, 0.96, 0.78, 0.66, 0.68, 0.64, 0.55, 0.48, 0.41, 0.35]
+)
+SECTION_TILT_DEG = np.array([70, 75, 75, 48, 44, 61, 80, 114, 90, 78, 77, 84, 115, 145, 165, 175])
 """Semi-axes of the lumen along the spiral and the angle of the long one, from outwards to apexwards. The last angle
 stands for the end of the spiral, whatever its number of turns."""
+
+SEPTUM_MM = 0.15
+"""Least bone between neighbouring turns; from memory of micro-CT."""
 
 SAMPLE_MM = 0.15
 TURN = 2 * np.pi
@@ -84,6 +94,8 @@ def build_cochlea(parameters: CochleaParameters, size: float, displace) -> Cochl
     hook = parameters.hook_mm * np.exp(-((np.degrees(angles) / HOOK_DECAY_DEG) ** 1.4))
     radius = parameters.spiral_radius_mm * np.exp(-parameters.spiral_decay * angles) + hook
     height = HEIGHT_AT_ROUND_WINDOW_MM + parameters.rise_mm * angles + HOOK_LIFT * hook
+    apical = APICAL_WIDENING_MM * _smooth_step((np.degrees(angles) / np.degrees(end) * SECTION_DEG[-1] - 560) / 160)
+    radius, height = radius + apical, height + 0.7 * apical
     rotation = _pose(parameters)
     axis, zero = rotation.apply(MODIOLAR_AXIS), rotation.apply(ROUND_WINDOW_DIRECTION)
     zero = unit(zero - (zero @ axis) * axis)
@@ -149,6 +161,11 @@ def _step(values: np.ndarray, at: float, width: float) -> np.ndarray:
     return np.clip((values - at) / width + 0.5, 0, 1)
 
 
+def _smooth_step(share: np.ndarray) -> np.ndarray:
+    share = np.clip(share, 0, 1)
+    return share * share * (3 - 2 * share)
+
+
 def cochlear_tubes(cochlea: Cochlea) -> list[tuple[Tube, np.ndarray]]:
     """The cochlea cut into overlapping pieces of less than a turn, within which the nearest sample is unambiguous.
 
@@ -166,6 +183,25 @@ def cochlear_tubes(cochlea: Cochlea) -> list[tuple[Tube, np.ndarray]]:
         ends = ("flat" if number == 0 else "open", "round" if number == len(cuts) - 2 else "open")
         pieces.append((Tube(piece, *ends), numbers))
     return pieces
+
+
+def part_turns(distances: torch.Tensor, angles: torch.Tensor, partition_turns: float) -> torch.Tensor:
+    """Distance to the cochlear lumen out of the distances to its pieces, with a bony septum between the turns.
+
+    Args:
+        distances: (pieces, n) mm.
+        angles: (pieces, n) radians, spiral angle of the place on each piece that a point is nearest to.
+        partition_turns: turns beyond which there is no septum.
+
+    Returns:
+        (n,) mm. Where two turns would come closer than SEPTUM_MM, each ends half of that before their border.
+    """
+    nearest, number = distances.min(0)
+    angle = angles.gather(0, number[None])
+    another_turn = (angles - angle).abs() > TURN / 2
+    parted = torch.maximum(angles, angle) < partition_turns * TURN
+    others = torch.where(another_turn & parted, distances, torch.full_like(distances, torch.inf)).amin(0)
+    return torch.maximum(nearest, (nearest - others + SEPTUM_MM) / 2)
 
 
 def lamina_distances(

@@ -10,8 +10,9 @@ from InnerEarAILib.phantom.labyrinth_canals import Canal
 from InnerEarAILib.phantom.labyrinth_cochlea import Cochlea
 from InnerEarAILib.phantom.labyrinth_parameters import LabyrinthParameters
 
-ORGAN_OF_CORTI_SHARE = 0.3
-"""How far outwards of the lumen's middle the organ of Corti runs, as a share of the lumen's radius."""
+ORGAN_OF_CORTI_SHARE = 0.6
+"""How far outwards of the lumen's middle the organ of Corti runs, as a share of the lumen's radius: on the basilar
+membrane, between the edge of the osseous lamina and the lateral wall."""
 
 
 def measure(
@@ -28,8 +29,8 @@ def measure(
         cochlear_height_mm: along the axis from the middle of the lumen at the round window to the helicotrema.
         cochlear_duct_length_mm: along the lateral wall from the round window's half plane to the end of the spiral.
         organ_of_corti_length_mm: the same at ORGAN_OF_CORTI_SHARE of the lumen's radius outwards of its middle.
-        NAME_canal_radius_mm, NAME_canal_lumen_mm: radius of the circle that fits the slender part best, mean diameter
-            of the lumen there.
+        NAME_canal_radius_mm, NAME_canal_lumen_mm: mean distance of the arc from ampulla to crus from the canal's
+            centre; mean diameter of the lumen in its slender part.
         NAME_NAME_angle_deg: between the planes of two canals, 0 to 90 read as the angle of their normals, 0 to 180.
         helicotrema_oval_mm, helicotrema_round_mm, oval_round_mm: between landmarks.
     """

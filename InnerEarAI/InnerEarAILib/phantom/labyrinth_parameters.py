@@ -44,9 +44,9 @@ class CochleaParameters:
 
     scale: float = 1.0
     turns: float = 2.6
-    spiral_radius_mm: float = 3.42
+    spiral_radius_mm: float = 3.37
     spiral_decay: float = 0.1246
-    rise_mm: float = 0.2007
+    rise_mm: float = 0.195
     lumen_scale: float = 1.0
     apical_taper: float = 1.0
     axis_tilt_deg: tuple[float, float] = (0.0, 0.0)
@@ -93,6 +93,7 @@ class LabyrinthParameters:
         vestibule_bulge: width of each of its recesses relative to the mean.
         vestibular_aqueduct_mm: diameter of the vestibular aqueduct.
         cochlear_aqueduct_mm: diameter of the cochlear aqueduct's inner part.
+        oval_window_offset_mm: shift of the oval window on the wall, before it is put onto the wall.
         warp: smooth displacement of everything, a sum of plane waves; each row holds the amplitude vector (mm), the
             wave vector (radians per mm) and the phase (radians), 7 numbers.
     """
@@ -109,6 +110,7 @@ class LabyrinthParameters:
     vestibule_bulge: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0)
     vestibular_aqueduct_mm: float = 0.6
     cochlear_aqueduct_mm: float = 0.3
+    oval_window_offset_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     warp: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
@@ -143,16 +145,16 @@ def sample_labyrinth_parameters(rng: np.random.Generator, variant: str = "normal
         return normal(0, spread), normal(0, spread), normal(0, spread)
 
     lumen = normal(1.0, 0.035)  # shared by all parts: wide ears are wide everywhere
-    size = normal(1.0, 0.04)
+    size = normal(1.0, 0.033)
     parameters = LabyrinthParameters(
         variant=variant,
         size=size,
         cochlea=CochleaParameters(
-            scale=normal(1.0, 0.02),
+            scale=normal(1.0, 0.012),
             turns=float(np.clip(normal(2.6, 0.11), 2.4, 2.8)),
-            spiral_radius_mm=normal(3.42, 0.08),
-            spiral_decay=normal(0.1246, 0.005),
-            rise_mm=normal(0.2007, 0.015),
+            spiral_radius_mm=normal(3.37, 0.05),
+            spiral_decay=normal(0.1246, 0.003),
+            rise_mm=normal(0.195, 0.009),
             lumen_scale=lumen * normal(1.0, 0.02),
             apical_taper=normal(1.0, 0.06),
             axis_tilt_deg=(normal(0, 3.0), normal(0, 3.0)),
@@ -166,6 +168,7 @@ def sample_labyrinth_parameters(rng: np.random.Generator, variant: str = "normal
         vestibule_bulge=tuple(normal(1.0, 0.05) for _ in range(5)),
         vestibular_aqueduct_mm=float(rng.uniform(0.4, 0.9)),
         cochlear_aqueduct_mm=float(rng.uniform(0.15, 0.4)),
+        oval_window_offset_mm=triple(0.2),
         warp=_sample_warp(rng, waves=8, spread_mm=0.13),
     )
     if variant == "incomplete_partition":
@@ -178,10 +181,10 @@ def sample_labyrinth_parameters(rng: np.random.Generator, variant: str = "normal
 
 def _sample_canal(normal, triple, lumen: float) -> CanalParameters:
     return CanalParameters(
-        radius_scale=normal(1.0, 0.04),
-        lumen_scale=lumen * normal(1.0, 0.03),
+        radius_scale=normal(1.0, 0.045),
+        lumen_scale=lumen * normal(1.0, 0.025),
         ampulla_scale=normal(1.0, 0.05),
-        tilt_deg=(normal(0, 2.0), normal(0, 2.0)),
+        tilt_deg=(normal(0, 2.4), normal(0, 2.4)),
         offset_mm=triple(0.1),
         ellipticity=normal(0, 0.02),
         twist=normal(1.0, 0.5),

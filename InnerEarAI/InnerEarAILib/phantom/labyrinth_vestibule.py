@@ -9,15 +9,15 @@ from InnerEarAILib.phantom.labyrinth_parameters import LabyrinthParameters
 from InnerEarAILib.phantom.labyrinth_shapes import Ellipsoid
 
 RECESSES = {
-    "cavity": ((0.0, 0.0, -0.1), (1.75, 2.35, 1.95), (0.0, 0.0, 0.0)),
-    "elliptical recess": ((0.5, 1.7, 0.5), (1.15, 1.5, 1.15), (0.0, 0.0, 0.0)),
-    "ampullary recess": ((-1.3, -1.1, 1.2), (1.5, 1.35, 1.1), (0.0, 0.0, 0.0)),
-    "spherical recess": ((0.8, -0.9, -0.4), (1.1, 1.3, 1.1), (0.0, 0.0, 0.0)),
-    "cochlear recess": ((0.1, -0.4, -1.7), (1.1, 1.7, 1.0), (0.0, 0.0, 0.0)),
+    "cavity": ((-0.18, 0.18, 0.23), (1.61, 2.90, 1.83), (-0.40, -0.41, -0.30)),
+    "elliptical recess": ((0.36, 1.79, 0.37), (1.45, 1.64, 1.33), (0.63, 0.14, 0.01)),
+    "ampullary recess": ((-1.17, -1.05, 1.13), (2.05, 1.57, 1.14), (-0.19, 0.14, 0.11)),
+    "spherical recess": ((0.48, -0.92, -0.56), (1.41, 1.73, 1.49), (0.12, 0.21, -0.54)),
+    "cochlear recess": ((0.15, 0.20, -1.47), (1.12, 1.55, 1.44), (0.21, 0.52, 0.08)),
 }
 """Centre and semi-axes in mm and rotation vector in radians of the ellipsoids of the mean vestibule."""
 
-TYMPANIC_POCKET = ((0.3, -1.0, -3.2), (1.2, 1.3, 1.15), (0.0, 0.0, 0.0))
+TYMPANIC_POCKET = ((0.33, -1.19, -2.94), (0.78, 1.08, 1.18), (-0.04, -0.02, 0.17))
 """The blind end of the scala tympani, which the round window closes; it is part of the cochlea."""
 
 
