@@ -237,6 +237,12 @@ def test_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert (tmp_path / "ear.nrrd").read_bytes() == before
 
 
+def test_an_existing_file_is_replaced(tmp_path):
+    for seed in (1, 2):
+        write_volume(tmp_path / "ear.nrrd", noisy_scan(seed=seed))
+    np.testing.assert_array_equal(read_volume(tmp_path / "ear.nrrd").voxels, noisy_scan(seed=2).voxels)
+
+
 def test_only_files_of_one_piece_are_written(tmp_path):
     assert ".mha" in refused(write_volume, tmp_path / "ear.mhd", noisy_scan())
     assert "cannot be written" in refused(write_volume, tmp_path / "no folder" / "ear.nrrd", noisy_scan())
