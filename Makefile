@@ -8,7 +8,7 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do 
 	&& echo $$candidate && break; done)
 RUN = PYTHONPATH=InnerEarAI:Testing .venv/bin/python
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint package-lists clean
 
 demo: .venv/installed
 	@$(RUN) -m host.demo $(if $(SCAN),"$(SCAN)") -o "$(OUT)"
@@ -22,6 +22,9 @@ test-slow: .venv/installed
 lint: .venv/installed
 	@.venv/bin/python -m ruff check .
 	@.venv/bin/python -m ruff format --check .
+
+package-lists: .venv/installed
+	@$(RUN) -m host.packaging
 
 clean:
 	rm -rf .venv demo-output
