@@ -14,6 +14,10 @@ Value = float | Tensor
 """A CT number in HU: one for all points, or one for each (n,)."""
 
 
+COMPACT_MM = 12.0
+"""Half diagonal up to which a canvas is small enough that a body far from its middle is far from all of it."""
+
+
 class Body(Protocol):
     """Anything with a box and a signed distance."""
 
@@ -27,13 +31,15 @@ class Body(Protocol):
 class Canvas:
     """CT numbers at points, painted layer by layer.
 
-    A layer covers the share of each voxel that its body takes: coverage = ½ − distance / edge, cut to 0–1, which is exact
-    for a plane along the voxel's faces.
+    A layer covers the share of each voxel that its body takes: coverage = ½ − distance / edge, cut to 0–1, which is
+    exact for a plane along the voxel's faces.
 
     Attributes:
         points: (n, 3) float32 mm.
         edge_mm: edge of the voxel round each point.
         hounsfield: (n,) float32, what has been painted so far.
+        low, high: corners of the points' box, (3,) mm.
+        everything, nothing: indices of all points and of none.
     """
 
     def __init__(self, points: Tensor, edge_mm: float, background: Value) -> None:
@@ -41,18 +47,39 @@ class Canvas:
         self.edge_mm = edge_mm
         self.hounsfield = torch.empty(len(points), dtype=points.dtype, device=points.device)
         self.hounsfield[:] = background
+        self.low, self.high = (corner.double().cpu().numpy() for corner in points.aminmax(dim=0))
+        self.everything = torch.arange(len(points), device=points.device)
+        self.nothing = self.everything[:0]
 
     def within(self, box: tuple[np.ndarray, np.ndarray]) -> Tensor:
         """Indices of the points inside a box (low corner, high corner)."""
         low, high = (torch.as_tensor(corner, dtype=self.points.dtype, device=self.points.device) for corner in box)
-        return ((self.points >= low) & (self.points <= high)).all(1).nonzero()[:, 0]
+        inside = None
+        for axis in range(3):
+            along = self.points[:, axis]
+            here = (along >= low[axis]) & (along <= high[axis])
+            inside = here if inside is None else inside & here
+        return inside.nonzero()[:, 0]
+
+    def reached(self, body: Body, margin_mm: float) -> Tensor:
+        """Indices of the points that a body widened by a margin may reach; none if it stays clear of all of them."""
+        low, high = body.box(margin_mm)
+        if (low > self.high).any() or (high < self.low).any():
+            return self.nothing
+        middle = torch.as_tensor(0.5 * (self.low + self.high), dtype=self.points.dtype)[None]
+        half_diagonal = 0.5 * float(np.linalg.norm(self.high - self.low))
+        if half_diagonal < COMPACT_MM and float(body.distance(middle)) > 1.5 * (half_diagonal + margin_mm):
+            return self.nothing
+        if (low <= self.low).all() and (high >= self.high).all():
+            return self.everything
+        return self.within((low, high))
 
     def coverage(self, distance: Tensor) -> Tensor:
         """Share of each voxel inside a body, (n,), from its signed distance in mm."""
         return (0.5 - distance / self.edge_mm).clamp(0, 1)
 
     def plate_coverage(self, height: Tensor, half_thickness: float | Tensor) -> Tensor:
-        """Share of each voxel inside a plate, from the height above its middle: right for plates thinner than a voxel."""
+        """Share of each voxel inside a plate, even one thinner than a voxel, from the height above its middle."""
         return self.coverage(height - half_thickness) - self.coverage(height + half_thickness)
 
     def paint(self, index: Tensor | None, coverage: Tensor, value: Value) -> None:
@@ -71,7 +98,7 @@ class Canvas:
             value: HU.
             keep_out: (n,) signed distance over all points of where it must not go (positive there).
         """
-        index = self.within(body.box(self.edge_mm))
+        index = self.reached(body, self.edge_mm)
         if len(index):
             distance = body.distance(self.points[index])
             if keep_out is not None:
@@ -80,7 +107,7 @@ class Canvas:
 
     def paint_strut(self, body: Body, radius_mm: float, value: float) -> None:
         """Paints a round strut that may be thinner than a voxel, such as a stapes crus of the given radius."""
-        index = self.within(body.box(self.edge_mm))
+        index = self.reached(body, self.edge_mm)
         if len(index):
             from_axis = body.distance(self.points[index]) + radius_mm
             width = 0.5 * np.sqrt(np.pi) * radius_mm
@@ -89,7 +116,10 @@ class Canvas:
 
     def paint_disc(self, disc: Disc, value: float) -> None:
         """Paints a thin plate."""
-        index = self.within(disc.box(self.edge_mm))
+        low, high = disc.box(self.edge_mm)
+        if (low > self.high).any() or (high < self.low).any():
+            return
+        index = self.within((low, high))
         if len(index):
             height, rim = disc.heights(self.points[index])
             covered = self.plate_coverage(height, disc.half_thickness) * self.coverage(rim)

@@ -97,7 +97,6 @@ class NeighbourParameters:
         facial_wall: thickness of the bony wall of the facial canal, mm; 0 for a dehiscent one.
         effusion_level: the cavities hold fluid where the height along `effusion_up` is below it, mm; -99 for none.
         effusion_up: unit vector against gravity as the fluid stood.
-        midline_distance: of the vestibule from the midsagittal plane, mm.
     """
 
     bone: BoneParameters = field(default_factory=BoneParameters)
@@ -114,7 +113,6 @@ class NeighbourParameters:
     facial_wall: float = 0.35
     effusion_level: float = -99.0
     effusion_up: Vector = (0.0, -1.0, 0.0)
-    midline_distance: float = 41.0
 
 
 CAVITIES: Mapping[str, tuple[Vector, Vector]] = {
@@ -226,7 +224,6 @@ def sample_neighbour_parameters(rng: np.random.Generator) -> NeighbourParameters
         facial_wall=0.0 if rng.random() < 0.15 else rng.uniform(0.2, 0.6),
         effusion_level=level,
         effusion_up=_vector(_unit(up)),
-        midline_distance=float(np.clip(rng.normal(41.0, 3.0), 34.0, 48.0)),
     )
 
 

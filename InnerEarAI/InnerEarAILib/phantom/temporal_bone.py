@@ -14,6 +14,7 @@ from InnerEarAILib.phantom.labyrinth_parameters import sample_labyrinth_paramete
 from InnerEarAILib.phantom.neighbours_bodies import NeighbourBodies
 from InnerEarAILib.phantom.neighbours_canvas import Canvas
 from InnerEarAILib.phantom.neighbours_surfaces import REACH_HIGH, REACH_LOW, BoneSurfaces
+from InnerEarAILib.phantom.neighbours_tiles import tiles
 from InnerEarAILib.phantom.temporal_bone_painting import TemporalBonePainter
 from InnerEarAILib.phantom.temporal_bone_parameters import (
     VARIANTS,
@@ -22,8 +23,8 @@ from InnerEarAILib.phantom.temporal_bone_parameters import (
 )
 from InnerEarAILib.phantom.tissue import STATES, State
 
-CHUNK_POINTS = {"cpu": 1 << 17}
-DEVICE_CHUNK_POINTS = 1 << 22
+TILE_POINTS = {"cpu": 40_000}
+DEVICE_TILE_POINTS = 2_000_000
 """Points painted at once: what fits a processor's cache; on an accelerator, its memory."""
 
 VARIANT_SHARES = {
@@ -66,13 +67,16 @@ class TemporalBone:
     def render(self, points: Tensor, edge_mm: float) -> Rendering:
         """Samples the temporal bone at points (n, 3) mm; see anatomy.Anatomy.render."""
         points = points.to(torch.float32)
-        step = CHUNK_POINTS.get(points.device.type, DEVICE_CHUNK_POINTS)
-        pieces = [self._render_piece(piece, edge_mm) for piece in points.split(step)]
-        return Rendering(*(torch.cat(fields) for fields in zip(*pieces, strict=True)))
+        hounsfield = torch.empty(len(points), device=points.device)
+        labyrinth = torch.empty_like(hounsfield)
+        part = torch.empty(len(points), dtype=torch.uint8, device=points.device)
+        for tile in tiles(points, TILE_POINTS.get(points.device.type, DEVICE_TILE_POINTS)):
+            hounsfield[tile], labyrinth[tile], part[tile] = self._render_piece(points[tile], edge_mm)
+        return Rendering(hounsfield, labyrinth, part)
 
     def _render_piece(self, points: Tensor, edge_mm: float) -> tuple[Tensor, Tensor, Tensor]:
         parameters = self.parameters
-        to_head = points.new_tensor([-parameters.neighbours.midline_distance, 0.0, 0.0])
+        to_head = points.new_tensor(parameters.place)
         canvas = Canvas(points, edge_mm, self._surroundings.background(points + to_head, edge_mm))
         share = torch.zeros_like(canvas.hounsfield)
         part = torch.zeros(len(points), dtype=torch.uint8, device=points.device)

@@ -12,7 +12,7 @@ from torch import Tensor
 from InnerEarAILib.phantom.anatomy import CANALS, COCHLEA, VESTIBULE
 from InnerEarAILib.phantom.labyrinth import Labyrinth
 from InnerEarAILib.phantom.neighbours_bodies import CRUS_RADIUS_MM, NeighbourBodies
-from InnerEarAILib.phantom.neighbours_canvas import Body, Canvas
+from InnerEarAILib.phantom.neighbours_canvas import COMPACT_MM, Body, Canvas
 from InnerEarAILib.phantom.neighbours_shapes import smooth_min
 from InnerEarAILib.phantom.neighbours_surfaces import BoneSurfaces
 from InnerEarAILib.phantom.temporal_bone_parameters import FocusParameters, TemporalBoneParameters
@@ -22,8 +22,8 @@ from InnerEarAILib.phantom.tissue import AIR
 LABYRINTH_REACH_MM = 16.0
 """Half edge of the box round the vestibule outside which no labyrinth is looked for."""
 
-FAR_MM = 8.0
-"""Distance from the labyrinth that is noted for points beyond its reach."""
+NEAR_MM = 4.0
+"""Distance from the labyrinth beyond which nothing depends on it; what is noted for all points farther away."""
 
 NOISE_PERIOD_MM, GRAIN_PERIOD_MM = 26.0, 8.0
 """Periods of the slow texture of compact bone and of the grain of marrow bone."""
@@ -64,11 +64,11 @@ class TemporalBonePainter(Canvas):
         self.frames = labyrinth.frames
         self.turned = surfaces.turned(points)
         self.noise = self._texture(self.turned, NOISE_PERIOD_MM)
-        self.near = self.within((np.full(3, -LABYRINTH_REACH_MM), np.full(3, LABYRINTH_REACH_MM)))
+        self.near = self._near(labyrinth)
         self.distances = labyrinth.distances(points[self.near]) if len(self.near) else None
-        self.from_lumen = torch.full_like(background, FAR_MM)
+        self.from_lumen = torch.full_like(background, NEAR_MM)
         if self.distances is not None:
-            self.from_lumen[self.near] = self.distances.union.clamp_max(FAR_MM)
+            self.from_lumen[self.near] = self.distances.union.clamp_max(NEAR_MM)
         self.solid = self.from_lumen
 
     def painted(self) -> Tensor:
@@ -95,6 +95,20 @@ class TemporalBonePainter(Canvas):
 
     def _texture(self, turned: Tensor, period_mm: float) -> Tensor:
         return sample_lattice(noise_lattice(self.parameters.noise_seed, turned.device), turned, period_mm)
+
+    def _near(self, labyrinth: Labyrinth) -> Tensor:
+        """Indices of the points that are close enough to the labyrinth to ask how far it is."""
+        reach = np.full(3, LABYRINTH_REACH_MM)
+        if (self.low > reach).any() or (self.high < -reach).any():
+            return self.nothing
+        half_diagonal = 0.5 * float(np.linalg.norm(self.high - self.low))
+        if half_diagonal < COMPACT_MM:
+            middle = torch.as_tensor(0.5 * (self.low + self.high), dtype=self.points.dtype)[None]
+            fields = labyrinth.distances(middle)
+            nearest = min(float(field) for field in (fields.union, fields.aqueducts, fields.modiolus))
+            if nearest > 1.5 * half_diagonal + NEAR_MM:
+                return self.nothing
+        return self.within((-reach, reach))
 
     # Bone
 
@@ -193,7 +207,7 @@ class TemporalBonePainter(Canvas):
         return value + self.coverage(0.25 - to_wall) * chosen * (AIR - value)
 
     def _paint_cavity(self, body: Body, keep_out: Tensor) -> None:
-        index = self.within(body.box(1.5 + self.edge_mm))
+        index = self.reached(body, 1.5 + self.edge_mm)
         if len(index):
             rough = body.distance(self.points[index]) + 0.3 * self.noise[2, index]
             self.paint(index, self.coverage(torch.maximum(rough, keep_out[index])), self._cavity_filling(index))
@@ -206,13 +220,13 @@ class TemporalBonePainter(Canvas):
             self._paint_cavity(cavity, torch.maximum(promontory, self.solid - 6))
         self.paint_body(bodies.ear_canal, self.tissue.air)
         for niche in bodies.niches:
-            index = self.within(niche.box(self.edge_mm))
+            index = self.reached(niche, self.edge_mm)
             if len(index):
                 self.paint(index, self.coverage(niche.distance(self.points[index])), self._cavity_filling(index))
 
     def _paint_walled(self, body: Body, wall_mm: float) -> None:
         """Paints the bony wall of a canal as far as it runs through the bone."""
-        index = self.within(body.box(wall_mm + self.edge_mm))
+        index = self.reached(body, wall_mm + self.edge_mm)
         if len(index):
             distance = torch.maximum(body.distance(self.points[index]) - wall_mm, self.solid[index])
             self.paint(index, self.coverage(distance), self.tissue.cortex)
@@ -237,7 +251,7 @@ class TemporalBonePainter(Canvas):
 
     def _paint_plated(self, body: Body, wall_mm: float) -> None:
         """Paints the thin bony wall of the facial canal where it crosses the middle ear."""
-        index = self.within(body.box(wall_mm + self.edge_mm))
+        index = self.reached(body, wall_mm + self.edge_mm)
         if len(index):
             height = body.distance(self.points[index]) - 0.5 * wall_mm
             covered = self.plate_coverage(height, 0.5 * wall_mm) * self.coverage(self.solid[index])
@@ -246,12 +260,12 @@ class TemporalBonePainter(Canvas):
     def _paint_joint(self) -> None:
         """Temporomandibular joint: cartilage and synovia round the condyle, the condyle with its marrow."""
         bodies, tissue = self.bodies, self.tissue
-        index = self.within(bodies.condyle.box(3.0 + self.edge_mm))
+        index = self.reached(bodies.condyle, 3.0 + self.edge_mm)
         if len(index):
             distance = bodies.condyle.distance(self.points[index])
             self.paint(index, self.coverage(distance - 2.2), tissue.muscle)
         for bone in (bodies.condyle, bodies.condyle_neck):
-            index = self.within(bone.box(self.edge_mm))
+            index = self.reached(bone, self.edge_mm)
             if len(index):
                 distance = bone.distance(self.points[index])
                 self.paint(index, self.coverage(distance), tissue.cortex)

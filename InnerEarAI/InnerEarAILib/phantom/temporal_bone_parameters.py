@@ -43,6 +43,7 @@ class TemporalBoneParameters:
         lumen_foci: where the lumen is filled by fibrous tissue or bone; the label stays.
         dehiscent: whether the superior canal lacks its roof.
         block: cut planes of an isolated specimen (normal and offset in mm from the vestibule); empty for a whole head.
+        place: of the vestibule in the head's frame (midsagittal plane x = 0), mm.
         noise_seed: of the textures.
     """
 
@@ -53,6 +54,7 @@ class TemporalBoneParameters:
     lumen_foci: tuple[FocusParameters, ...] = ()
     dehiscent: bool = False
     block: tuple[tuple[Vector, float], ...] = ()
+    place: Vector = (-41.0, 0.0, 0.0)
     noise_seed: int = 0
 
 
@@ -94,6 +96,7 @@ def sample_temporal_bone_parameters(
         lumen_foci=tuple(lumen_foci),
         dehiscent=variant == DEHISCENT,
         block=_sample_block(rng) if isolated else (),
+        place=(-float(np.clip(rng.normal(41.0, 3.0), 34.0, 48.0)), rng.normal(0, 3.0), rng.normal(0, 3.0)),
         noise_seed=int(rng.integers(64)),
     )
 

@@ -119,7 +119,21 @@ def sample_tissue(rng: np.random.Generator, state: State = "fresh") -> TissuePar
     return tissue
 
 
-_SOFT = ["fluid", "cerebrospinal", "nerve", "brain", "muscle", "fat", "blood", "dura", "cartilage", "mucosa", "air", "effusion", "surroundings"]
+_SOFT = [
+    "fluid",
+    "cerebrospinal",
+    "nerve",
+    "brain",
+    "muscle",
+    "fat",
+    "blood",
+    "dura",
+    "cartilage",
+    "mucosa",
+    "air",
+    "effusion",
+    "surroundings",
+]
 
 
 def _filled(tissue: TissueParameters, filling: float, bubble_share: float) -> TissueParameters:

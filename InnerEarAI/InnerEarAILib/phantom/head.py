@@ -1,0 +1,89 @@
+"""A whole head with two ears, in the frame of the head: midsagittal plane x = 0, LPS-parallel axes, mm."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from InnerEarAILib.phantom.anatomy import PhantomEar, Rendering
+from InnerEarAILib.phantom.head_earless import sample_earless
+from InnerEarAILib.phantom.temporal_bone import TemporalBone, sample_temporal_bone
+from InnerEarAILib.phantom.tissue import State
+
+__all__ = ["Head", "sample_earless", "sample_head"]
+
+MIRROR = np.array([-1.0, 1.0, 1.0])
+
+ASYMMETRY_MM = 1.2
+"""SD by which the two vestibules differ in place along each axis."""
+
+
+class Head:
+    """A head with two ears; implements anatomy.Anatomy.
+
+    Args:
+        right: the right ear with its half of the head.
+        left: the left ear, described as a right one; it is mirrored here. Both carry the same surroundings and tissue.
+
+    Attributes:
+        right, left: as given.
+        ears: right before left.
+    """
+
+    def __init__(self, right: TemporalBone, left: TemporalBone) -> None:
+        self.right, self.left = right, left
+        self.ears = (
+            _placed(right, np.ones(3), "right"),
+            _placed(left, MIRROR, "left"),
+        )
+
+    @torch.no_grad()
+    def render(self, points: Tensor, edge_mm: float) -> Rendering:
+        """Samples the head at points (n, 3) mm; see anatomy.Anatomy.render."""
+        points = points.to(torch.float32)
+        hounsfield = torch.empty(len(points), device=points.device)
+        labyrinth = torch.empty_like(hounsfield)
+        part = torch.empty(len(points), dtype=torch.uint8, device=points.device)
+        on_right = points[:, 0] <= 0
+        for half, mask in ((self.right, on_right), (self.left, ~on_right)):
+            index = mask.nonzero()[:, 0]
+            if len(index):
+                sign = points.new_tensor(np.ones(3) if half is self.right else MIRROR)
+                place = points.new_tensor(half.parameters.place)
+                seen = half.render(points[index] * sign - place, edge_mm)
+                hounsfield[index], labyrinth[index], part[index] = seen.hounsfield, seen.labyrinth, seen.part
+        return Rendering(hounsfield, labyrinth, part)
+
+
+def sample_head(rng: np.random.Generator, variant: str | None = None) -> Head:
+    """Draws a living head.
+
+    Args:
+        rng: source of randomness; same seed, same head.
+        variant: of both ears, one of temporal_bone_parameters.VARIANTS; drawn for each if None.
+
+    Raises:
+        ValueError: if there is no such variant.
+    """
+    state: State = "fresh"
+    right = sample_temporal_bone(rng, variant, state)
+    left = sample_temporal_bone(rng, variant, state)
+    shared = right.parameters
+    place = np.array(shared.place)
+    beside = tuple(float(value) for value in place + rng.normal(0, ASYMMETRY_MM, 3))
+    return Head(
+        TemporalBone(right.labyrinth, replace(shared, block=())),
+        TemporalBone(
+            left.labyrinth,
+            replace(left.parameters, surroundings=shared.surroundings, tissue=shared.tissue, place=beside, block=()),
+        ),
+    )
+
+
+def _placed(bone: TemporalBone, sign: np.ndarray, side: str) -> PhantomEar:
+    place = np.array(bone.parameters.place)
+    landmarks = {name: sign * (position + place) for name, position in bone.labyrinth.landmarks.items()}
+    return PhantomEar(side, landmarks, dict(bone.labyrinth.measures))
