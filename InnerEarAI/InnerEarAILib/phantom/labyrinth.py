@@ -22,16 +22,19 @@ from InnerEarAILib.phantom.labyrinth_parameters import CANAL_NAMES, LabyrinthPar
 from InnerEarAILib.phantom.labyrinth_shapes import Curve, Tube, distances_near, smooth_minimum, unit
 from InnerEarAILib.phantom.labyrinth_vestibule import build_tympanic_pocket, build_vestibule
 
-REACH_MM = 4.0
+REACH_MM = 2.5
 """Distances are evaluated up to this far outside a solid's bounding box; beyond, the distance to the box stands."""
+
+WALL_STEPS = 5
+"""Newton steps that put a window onto the wall; four leave less than 0.01 mm."""
 
 VESTIBULE_BLEND_MM = 0.5
 CANAL_BLEND_MM = 0.3
 COCHLEA_BLEND_MM = 0.4
 """Widths over which parts that meet are rounded into each other."""
 
-OVAL_WINDOW_MM = np.array([-0.85, -0.90, -1.13])
-ROUND_WINDOW_MM = np.array([-0.05, -0.47, -3.99])
+OVAL_WINDOW_MM = np.array([-0.85, -0.90, -1.10])
+ROUND_WINDOW_MM = np.array([0.08, -0.30, -3.97])
 """Window centres of the mean labyrinth; projected onto the wall of each."""
 
 OVAL_WINDOW_SEMI_AXES_MM = (1.45, 0.70)
@@ -265,7 +268,7 @@ class Labyrinth:
     def _window(self, start: np.ndarray, half_axes_mm: tuple[float, float]) -> Window:
         """The window whose centre is the point of the lumen's wall reached from `start` down the distance field."""
         point = np.asarray(start, float)
-        for _ in range(8):
+        for _ in range(WALL_STEPS):
             distance, gradient = self._wall_and_gradient(point)
             point = point - distance * gradient / max(float(gradient @ gradient), 0.1)
         normal = unit(self._wall_and_gradient(point)[1])

@@ -44,7 +44,7 @@ class CochleaParameters:
 
     scale: float = 1.0
     turns: float = 2.6
-    spiral_radius_mm: float = 3.37
+    spiral_radius_mm: float = 3.39
     spiral_decay: float = 0.1246
     rise_mm: float = 0.195
     lumen_scale: float = 1.0
@@ -52,7 +52,7 @@ class CochleaParameters:
     axis_tilt_deg: tuple[float, float] = (0.0, 0.0)
     roll_deg: float = 0.0
     offset_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    hook_mm: float = 1.06
+    hook_mm: float = 0.98
     lamina_thickness_mm: float = 0.15
     partition_turns: float = 4.0
 
@@ -144,7 +144,7 @@ def sample_labyrinth_parameters(rng: np.random.Generator, variant: str = "normal
     def triple(spread: float) -> tuple[float, float, float]:
         return normal(0, spread), normal(0, spread), normal(0, spread)
 
-    lumen = normal(1.0, 0.035)  # shared by all parts: wide ears are wide everywhere
+    lumen = normal(0.992, 0.032)  # shared by all parts: wide ears are wide everywhere
     size = normal(1.0, 0.033)
     parameters = LabyrinthParameters(
         variant=variant,
@@ -152,15 +152,15 @@ def sample_labyrinth_parameters(rng: np.random.Generator, variant: str = "normal
         cochlea=CochleaParameters(
             scale=normal(1.0, 0.012),
             turns=float(np.clip(normal(2.6, 0.11), 2.4, 2.8)),
-            spiral_radius_mm=normal(3.37, 0.05),
-            spiral_decay=normal(0.1246, 0.003),
-            rise_mm=normal(0.195, 0.009),
+            spiral_radius_mm=normal(3.39, 0.05),
+            spiral_decay=normal(0.1246, 0.004),
+            rise_mm=normal(0.195, 0.007),
             lumen_scale=lumen * normal(1.0, 0.02),
             apical_taper=normal(1.0, 0.06),
             axis_tilt_deg=(normal(0, 3.0), normal(0, 3.0)),
             roll_deg=normal(0, 4.0),
             offset_mm=triple(0.15),
-            hook_mm=normal(1.06, 0.15),
+            hook_mm=normal(0.98, 0.15),
             lamina_thickness_mm=float(rng.uniform(0.1, 0.2)),
         ),
         canals=tuple(_sample_canal(normal, triple, lumen) for _ in CANAL_NAMES),
@@ -168,7 +168,7 @@ def sample_labyrinth_parameters(rng: np.random.Generator, variant: str = "normal
         vestibule_bulge=tuple(normal(1.0, 0.05) for _ in range(5)),
         vestibular_aqueduct_mm=float(rng.uniform(0.4, 0.9)),
         cochlear_aqueduct_mm=float(rng.uniform(0.15, 0.4)),
-        oval_window_offset_mm=triple(0.2),
+        oval_window_offset_mm=triple(0.26),
         warp=_sample_warp(rng, waves=8, spread_mm=0.13),
     )
     if variant == "incomplete_partition":
@@ -182,7 +182,7 @@ def sample_labyrinth_parameters(rng: np.random.Generator, variant: str = "normal
 def _sample_canal(normal, triple, lumen: float) -> CanalParameters:
     return CanalParameters(
         radius_scale=normal(1.0, 0.045),
-        lumen_scale=lumen * normal(1.0, 0.025),
+        lumen_scale=lumen * normal(1.0, 0.015),
         ampulla_scale=normal(1.0, 0.05),
         tilt_deg=(normal(0, 2.4), normal(0, 2.4)),
         offset_mm=triple(0.1),

@@ -17,7 +17,7 @@ RECESSES = {
 }
 """Centre and semi-axes in mm and rotation vector in radians of the ellipsoids of the mean vestibule."""
 
-TYMPANIC_POCKET = ((0.33, -1.19, -2.94), (0.78, 1.08, 1.18), (-0.04, -0.02, 0.17))
+TYMPANIC_POCKET = ((0.40, -1.08, -2.90), (0.76, 1.05, 1.14), (-0.04, -0.02, 0.17))
 """The blind end of the scala tympani, which the round window closes; it is part of the cochlea."""
 
 
