@@ -31,7 +31,7 @@ def measure(
         organ_of_corti_length_mm: the same at ORGAN_OF_CORTI_SHARE of the lumen's radius outwards of its middle.
         NAME_canal_radius_mm, NAME_canal_lumen_mm: mean distance of the arc from ampulla to crus from the canal's
             centre; mean diameter of the lumen in its slender part.
-        NAME_NAME_angle_deg: between the planes of two canals, 0 to 90 read as the angle of their normals, 0 to 180.
+        NAME_NAME_angle_deg: between the planes of two canals, 0 to 90.
         helicotrema_oval_mm, helicotrema_round_mm, oval_round_mm: between landmarks.
     """
     helicotrema, oval, round_ = (landmarks[n] for n in ("helicotrema", "oval window", "round window"))
