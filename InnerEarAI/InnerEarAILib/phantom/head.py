@@ -18,7 +18,7 @@ __all__ = ["Head", "sample_earless", "sample_head"]
 MIRROR = np.array([-1.0, 1.0, 1.0])
 
 ASYMMETRY_MM = 1.2
-"""SD by which the two vestibules differ in place along each axis."""
+"""SD by which the two vestibules differ in height and depth."""
 
 
 class Head:
@@ -70,16 +70,13 @@ def sample_head(rng: np.random.Generator, variant: str | None = None) -> Head:
     """
     state: State = "fresh"
     right = sample_temporal_bone(rng, variant, state)
-    left = sample_temporal_bone(rng, variant, state)
     shared = right.parameters
-    place = np.array(shared.place)
-    beside = tuple(float(value) for value in place + rng.normal(0, ASYMMETRY_MM, 3))
+    left = sample_temporal_bone(rng, variant, state, shared.surroundings)
+    distance = left.parameters.place[0]
+    beside = (distance, *(float(value + rng.normal(0, ASYMMETRY_MM)) for value in shared.place[1:]))
     return Head(
         TemporalBone(right.labyrinth, replace(shared, block=())),
-        TemporalBone(
-            left.labyrinth,
-            replace(left.parameters, surroundings=shared.surroundings, tissue=shared.tissue, place=beside, block=()),
-        ),
+        TemporalBone(left.labyrinth, replace(left.parameters, tissue=shared.tissue, place=beside, block=())),
     )
 
 

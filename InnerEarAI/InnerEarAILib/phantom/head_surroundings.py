@@ -75,7 +75,7 @@ class Surroundings:
         fatty = torch.sigmoid(6 * (noise[0] - 1.2 + 2 * figures.fat_share))
         canvas.paint(None, canvas.coverage(skin), soft + fatty * (tissue.fat - soft))
         canvas.paint(None, canvas.plate_coverage(skin + 0.8, 0.8), tissue.muscle)
-        shell = torch.maximum(cavity - figures.skull_thickness - 0.5 * noise[2], skin + 2)
+        shell = torch.maximum(cavity - figures.skull_thickness - 0.25 * noise[2], skin + 2)
         diploe = 0.5 * figures.skull_thickness
         bone = tissue.cortex + tissue.compact_variation * noise[0]
         spongy = tissue.trabecula + 0.5 * tissue.trabecular_variation * noise[1]
@@ -95,7 +95,7 @@ class Surroundings:
         radii = figures.vault_radii
         upper = _ellipsoid(points, (0.0, 12.0, figures.vault_height), radii)
         stepped = figures.fossa_floor + 0.45 * (-points[:, 1] - 30).clamp(0, 40)
-        upper = torch.maximum(upper, (stepped - points[:, 2] + 0.4 * noise[0]))
+        upper = torch.maximum(upper, (stepped - points[:, 2] + 0.25 * noise[0]))
         back = _ellipsoid(points, (0.0, 32.0, -8.0), (0.78 * radii[0], 40.0, 30.0))
         return smooth_min(upper, back, 4.0)
 

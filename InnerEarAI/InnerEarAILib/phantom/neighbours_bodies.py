@@ -95,7 +95,7 @@ class NeighbourBodies:
         # The tube's round end must not reach beyond the fundus.
         fundus = centre + direction * (0.7 * parameters.canal_radius)
         steps = np.array([0.0, 0.25, 0.6, 1.0, 1.35, 1.8])
-        widths = parameters.canal_radius * np.array([0.8, 0.95, 1.0, 1.15, 1.7, 2.6])
+        widths = parameters.canal_radius * np.array([0.8, 0.95, 1.0, 1.1, 1.4, 1.9])
         canal = Tube.of(fundus + np.outer(steps * parameters.canal_length, direction), widths)
         stem = fundus + direction * parameters.canal_length * 1.7 + np.array([0.0, 1.0, -1.0])
         lift = 0.4 * parameters.canal_radius

@@ -1,8 +1,8 @@
 """Where the neighbours of the labyrinth lie and how large they are: figures, and how they are drawn at random.
 
-Positions are mm from the centre of the oval window in the frame of a right ear (lateral -x, posterior +y, superior +z). The
-means were read off two dissected temporal bones and one clinical scan; the spreads are ours and deliberately wide, since a
-network must meet more than the ordinary ear.
+Positions are mm from the centre of the oval window in the frame of a right ear (lateral -x, posterior +y, superior +z).
+The means were read off two dissected temporal bones and one clinical scan; the spreads are ours and deliberately wide,
+since a network must meet more than the ordinary ear.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class BoneParameters:
         fossa_floor: height of the floor of the middle fossa in front of the pyramid.
         anterior_edge: where the roof falls towards that floor (y).
         posterior_offset: of the posterior surface from the vestibule, across the pyramid.
-        lateral_edge: x of the mastoid's outer surface.
+        lateral_edge, medial_edge: x of the mastoid's outer surface and of the tip of the petrous apex.
         base_height: height of the skull base under the ear.
         mastoid_length: of the mastoid process below the skull base.
         roughness: SD of the surfaces' irregularity.
@@ -63,6 +63,7 @@ class BoneParameters:
     anterior_edge: float = -5.0
     posterior_offset: float = 8.5
     lateral_edge: float = -24.5
+    medial_edge: float = 31.0
     base_height: float = -15.0
     mastoid_length: float = 12.0
     roughness: float = 0.35
@@ -74,7 +75,7 @@ class BoneParameters:
     perilabyrinthine_pneumatisation: float = 0.4
     apex_pneumatisation: float = 0.2
     cell_period: float = 22.0
-    cell_wall: float = 0.18
+    cell_wall: float = 0.15
     cell_margin: float = 1.2
 
 
@@ -192,14 +193,23 @@ _FAR = {"carotid", "jugular", "condyle", "condyle neck", "ear canal", "styloid"}
 _OSSICLES = {"malleus", "incus", "incus long process", "tensor tympani"}
 
 
-def sample_neighbour_parameters(rng: np.random.Generator) -> NeighbourParameters:
-    """Draws a neighbourhood."""
+def sample_neighbour_parameters(
+    rng: np.random.Generator, midline_distance: float = 41.0, skull_half_width: float = 66.0, canal_top: float = 8.3
+) -> NeighbourParameters:
+    """Draws a neighbourhood.
+
+    Args:
+        rng: source of randomness.
+        midline_distance: of the vestibule from the midsagittal plane, mm.
+        skull_half_width: of the head at the level of the ears, mm; the mastoid reaches it.
+        canal_top: height of the superior canal's roof above the vestibule, mm; the tegmen lies near it.
+    """
     posture = rng.normal(0, (5.0, 4.0, 5.0))
     turn = Rotation.from_rotvec(posture, degrees=True)
     spread = rng.uniform(0.5, 1.6)
-    aeration = np.clip(rng.normal(0.75, 0.42), 0.0, 1.5)
+    aeration = float(np.clip(rng.normal(0.95, 0.45), 0.0, 1.6))
     effused = rng.random()
-    level = -99.0 if effused < 0.72 else rng.uniform(-9, 12)
+    level = -99.0 if effused < 0.8 else rng.uniform(-9, 12)
     up = rng.normal(size=3) * (0.4, 0.4, 0.4) + (0.0, -1.0, 0.2)
     cavities = {
         name: CavityParameters(
@@ -209,9 +219,11 @@ def sample_neighbour_parameters(rng: np.random.Generator) -> NeighbourParameters
         for name, (centre, radii) in CAVITIES.items()
     }
     ossicle_shift = rng.normal(0, POSITION_SPREAD["near"], 3)
+    bone = _sample_bone(rng, aeration, midline_distance, skull_half_width, canal_top)
     courses = {name: _course(rng, name, turn, spread, ossicle_shift) for name in COURSES}
+    courses["jugular"] = _along_posterior_surface(courses["jugular"], bone, rng.uniform(-1.5, 2.5))
     return NeighbourParameters(
-        bone=_sample_bone(rng, aeration),
+        bone=bone,
         cavities=cavities,
         courses=courses,
         posture=_vector(posture),
@@ -227,26 +239,29 @@ def sample_neighbour_parameters(rng: np.random.Generator) -> NeighbourParameters
     )
 
 
-def _sample_bone(rng: np.random.Generator, aeration: float) -> BoneParameters:
+def _sample_bone(
+    rng: np.random.Generator, aeration: float, midline_distance: float, skull_half_width: float, canal_top: float
+) -> BoneParameters:
     return BoneParameters(
         pyramid_angle=rng.normal(38, 4.5),
-        tegmen_height=rng.normal(7.5, 1.6),
+        tegmen_height=canal_top + rng.normal(-0.8, 1.3),
         fossa_floor=rng.normal(-6, 1.8),
         anterior_edge=rng.normal(-5.5, 1.2),
         posterior_offset=rng.normal(8.8, 1.3),
-        lateral_edge=rng.normal(-24.5, 2.0),
+        lateral_edge=float(np.clip(midline_distance - skull_half_width + rng.normal(0, 1.2), -32, -19)),
+        medial_edge=midline_distance - rng.uniform(5, 11),
         base_height=rng.normal(-15, 1.8),
         mastoid_length=rng.uniform(6, 18),
-        roughness=rng.uniform(0.1, 0.7),
+        roughness=rng.uniform(0.05, 0.45),
         cortex_thickness=rng.uniform(0.6, 2.2),
-        capsule_thickness=rng.uniform(1.2, 3.2),
+        capsule_thickness=rng.uniform(1.2, 2.8),
         shell_thickness=rng.uniform(0.45, 1.4),
         marrow_share=rng.uniform(0.1, 1.0),
         mastoid_pneumatisation=aeration,
         perilabyrinthine_pneumatisation=float(np.clip(aeration * rng.uniform(0.2, 1.15), 0, 1.4)),
         apex_pneumatisation=float(np.clip(aeration * rng.uniform(-0.4, 1.2), 0, 1.3)),
-        cell_period=rng.uniform(14, 32),
-        cell_wall=rng.uniform(0.1, 0.32),
+        cell_period=rng.uniform(12, 30),
+        cell_wall=rng.uniform(0.08, 0.24),
         cell_margin=rng.uniform(0.5, 2.2),
     )
 
@@ -264,6 +279,17 @@ def _course(
     placed = turn.apply(nodes + shift + rng.normal(0, wobble, nodes.shape))
     widths = radii * np.exp(rng.normal(0, swelling) + rng.normal(0, 0.4 * swelling, len(radii)))
     return CourseParameters(tuple(_vector(node) for node in placed), tuple(float(width) for width in widths))
+
+
+def _along_posterior_surface(sinus: CourseParameters, bone: BoneParameters, depth: float) -> CourseParameters:
+    """The sigmoid sinus laid into its groove: its upper nodes moved across the pyramid to the bone's posterior surface."""
+    angle = np.deg2rad(bone.pyramid_angle)
+    across = np.array([np.sin(angle), np.cos(angle), 0.0])
+    nodes = np.array(sinus.nodes)
+    for index in range(4, len(nodes)):
+        target = bone.posterior_offset - 0.15 * nodes[index, 2] + depth
+        nodes[index] += (target - nodes[index] @ across) * across
+    return CourseParameters(tuple(_vector(node) for node in nodes), sinus.radii)
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

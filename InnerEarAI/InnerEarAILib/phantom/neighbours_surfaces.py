@@ -16,6 +16,12 @@ EDGE_BLEND_MM = 2.5
 SQUAMA_MM = 4.5
 """Thickness of the squama, the bone beside the middle fossa."""
 
+FRONT_MM, BACK_MM = -30.0, 40.0
+"""y at which the temporal bone gives way to sphenoid and occipital bone."""
+
+OPENING_CENTRE, OPENING_RADIUS_MM = (6.0, 6.0, 0.0), 34.0
+"""Ball within which the cranial cavity is shaped by the temporal bone; beyond it is the head's."""
+
 REACH_LOW, REACH_HIGH = np.array([-34.0, -42.0, -40.0]), np.array([60.0, 60.0, 28.0])
 """Box round the vestibule within which the temporal bone is drawn, mm."""
 
@@ -56,19 +62,22 @@ class BoneSurfaces:
         outer = figures.lateral_edge + 0.012 * (8 - y).clamp(0, 22) ** 2 - 0.08 * z.clamp_min(0) + rough[2]
         inner = figures.lateral_edge + SQUAMA_MM - 0.15 * z.clamp_min(0) + rough[0]
         side = outer - x
-        base = self._above_base(x, y, z) + rough[0]
         upper = smooth_max(roof, back, EDGE_BLEND_MM)
-        lower = smooth_max(side, base, EDGE_BLEND_MM)
+        lower = smooth_max(side, self._above_base(x, y, z) + rough[0], EDGE_BLEND_MM)
         petrous = smooth_max(upper, lower, EDGE_BLEND_MM)
         squama = torch.maximum(torch.maximum(side, x - inner), figures.fossa_floor - 2 - z)
-        bone = torch.maximum(smooth_min(petrous, squama, EDGE_BLEND_MM), -36 - y)
-        cavity = torch.maximum(torch.maximum(-upper, inner - x), torch.maximum(-36 - y, figures.base_height - 12 - z))
+        ends = torch.maximum(torch.maximum(FRONT_MM - y, y - BACK_MM), x - figures.medial_edge)
+        bone = smooth_max(smooth_min(petrous, squama, EDGE_BLEND_MM), ends, EDGE_BLEND_MM)
+        # The floor of the posterior fossa sinks from the mastoid towards the foramen magnum.
+        floor = figures.base_height - 0.5 * (x + 10).clamp(0, 34) - z
+        opening = torch.linalg.vector_norm(turned - turned.new_tensor(OPENING_CENTRE), dim=1) - OPENING_RADIUS_MM
+        cavity = torch.stack([-upper, inner - x, floor, opening, x - figures.medial_edge]).amax(0)
         return bone, cavity
 
     def _below_roof(self, x: Tensor, y: Tensor, z: Tensor, along: Tensor) -> Tensor:
         figures = self.parameters
         crest = figures.tegmen_height - 0.17 * (along - 2).clamp_min(0)
-        edge = figures.anterior_edge - 0.62 * (x - 2).clamp_min(0)
+        edge = figures.anterior_edge - 0.78 * (x - 2).clamp_min(0)
         fall = torch.sigmoid((y - edge) / 1.5)
         height = figures.fossa_floor + (crest - figures.fossa_floor) * fall
         slope = (crest - figures.fossa_floor) * fall * (1 - fall) / 1.5

@@ -11,8 +11,8 @@ def tiles(points: Tensor, points_per_tile: int) -> list[Tensor]:
 
     Args:
         points: (n, 3) mm, float32, anywhere.
-        points_per_tile: about how many points a box holds where they are spread evenly; no tile holds more than twice as
-            many.
+        points_per_tile: about how many points a box holds where they are spread evenly; no tile holds more than twice
+            as many.
 
     Returns:
         Indices into the points, one tensor a tile, ascending within each; together every index once.
@@ -21,8 +21,9 @@ def tiles(points: Tensor, points_per_tile: int) -> list[Tensor]:
         return [torch.arange(len(points), device=points.device)]
     low, high = points.amin(0), points.amax(0)
     extent = (high - low).clamp_min(1e-3)
-    edge = float((extent.double().prod() * points_per_tile / len(points)) ** (1 / 3))
-    counts = (extent / edge).ceil().clamp_min(1)
+    edge = extent.max()
+    while (counts := (extent / edge).ceil().clamp_min(1)).prod() < len(points) / points_per_tile:
+        edge = 0.9 * edge
     cell = ((points - low) / extent * counts).to(torch.int64).minimum((counts - 1).to(torch.int64))
     key = (cell[:, 2] * int(counts[1]) + cell[:, 1]) * int(counts[0]) + cell[:, 0]
     order = torch.argsort(key, stable=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from InnerEarAILib.phantom.anatomy import PhantomEar, Rendering
-from InnerEarAILib.phantom.head_surroundings import Surroundings
+from InnerEarAILib.phantom.head_surroundings import Surroundings, SurroundingsParameters
 from InnerEarAILib.phantom.labyrinth import Labyrinth
 from InnerEarAILib.phantom.labyrinth_parameters import VARIANTS as LABYRINTH_VARIANTS
 from InnerEarAILib.phantom.labyrinth_parameters import sample_labyrinth_parameters
@@ -37,8 +37,8 @@ VARIANT_SHARES = {
     "incomplete_partition": 0.04,
 }
 STATE_SHARES: dict[State, float] = {"fresh": 0.7, "embalmed": 0.12, "dry": 0.1, "embedded": 0.08}
-"""How often each is drawn where the caller leaves it open: diseased and prepared ears far more often than they occur, so
-that a network trained on the phantom meets all of them."""
+"""How often each is drawn where the caller leaves it open: diseased and prepared ears far more often than they occur,
+so that a network trained on the phantom meets all of them."""
 
 
 class TemporalBone:
@@ -94,7 +94,10 @@ class TemporalBone:
 
 
 def sample_temporal_bone(
-    rng: np.random.Generator, variant: str | None = None, state: State | None = None
+    rng: np.random.Generator,
+    variant: str | None = None,
+    state: State | None = None,
+    surroundings: SurroundingsParameters | None = None,
 ) -> TemporalBone:
     """Draws a temporal bone.
 
@@ -102,6 +105,7 @@ def sample_temporal_bone(
         rng: source of randomness; same seed, same temporal bone.
         variant: one of temporal_bone_parameters.VARIANTS; drawn by VARIANT_SHARES if None.
         state: one of tissue.STATES; drawn by STATE_SHARES if None.
+        surroundings: the head, if there is one already.
 
     Raises:
         ValueError: if there is no such variant or state.
@@ -114,7 +118,7 @@ def sample_temporal_bone(
         raise ValueError(f"state {state!r} is unknown; choose one of {', '.join(STATES)}")
     of_labyrinth = variant if variant in LABYRINTH_VARIANTS else "normal"
     labyrinth = Labyrinth(sample_labyrinth_parameters(rng, of_labyrinth))
-    return TemporalBone(labyrinth, sample_temporal_bone_parameters(rng, variant, state, labyrinth.frames))
+    return TemporalBone(labyrinth, sample_temporal_bone_parameters(rng, variant, state, labyrinth.frames, surroundings))
 
 
 def _drawn(rng: np.random.Generator, shares: dict[str, float]) -> str:

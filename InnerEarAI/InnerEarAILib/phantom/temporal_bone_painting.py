@@ -22,17 +22,23 @@ from InnerEarAILib.phantom.tissue import AIR
 LABYRINTH_REACH_MM = 16.0
 """Half edge of the box round the vestibule outside which no labyrinth is looked for."""
 
-NEAR_MM = 4.0
+NEAR_MM = 4.5
 """Distance from the labyrinth beyond which nothing depends on it; what is noted for all points farther away."""
 
-NOISE_PERIOD_MM, GRAIN_PERIOD_MM = 26.0, 8.0
+NOISE_PERIOD_MM, GRAIN_PERIOD_MM = 26.0, 4.5
 """Periods of the slow texture of compact bone and of the grain of marrow bone."""
 
 DURA_MM, SUBARACHNOID_MM = 0.8, 1.5
 """Thickness of the dura and of the fluid under it."""
 
+FILLET_MM = 3.0
+"""Rounding where the bone over the labyrinth rises from the surface (arcuate eminence)."""
+
 MODIOLUS_SHARE = 0.5
 """Share of bone in the modiolus, the rest being nerve and vessels; ours, by the look of it in CT."""
+
+MARROW_ONSET = -2.0
+"""How rare marrow is in the mastoid, in SD of the slow texture; ours."""
 
 LEAST_WALL_MM = 0.3
 """Bone that is left between the labyrinth and any canal, vessel or nerve."""
@@ -118,7 +124,7 @@ class TemporalBonePainter(Canvas):
         shell = self.from_lumen - bone.shell_thickness * (1 + 0.25 * self.noise[1].clamp(-2, 2))
         if self.parameters.dehiscent:
             solid, shell = self._without_roof(solid, shell)
-        self.solid = smooth_min(solid, shell, 1.0)
+        self.solid = smooth_min(solid, shell, FILLET_MM)
         self._paint_cranial(torch.maximum(cranial, -self.solid - self.edge_mm))
         index = (self.solid < 0.5 * self.edge_mm).nonzero()[:, 0]
         if len(index):
@@ -158,7 +164,8 @@ class TemporalBonePainter(Canvas):
         marrow = tissue.trabecula + tissue.trabecular_variation * (0.6 * noise[0] + grain[2])
         clear = torch.minimum(depth - bone.cortex_thickness * (1 + 0.3 * noise[1]), from_lumen - 1.25 * thickness)
         medial = torch.sigmoid((self.turned[index, 0] - 6) / 2)
-        spread = torch.sigmoid(4 * (noise[1] - 1.2 + 1.6 * bone.marrow_share + 1.2 * bone.marrow_share * medial))
+        beside = MARROW_ONSET + bone.marrow_share * (1.4 + 2.2 * medial) + 0.8 * (1 - bone.mastoid_pneumatisation)
+        spread = torch.sigmoid(4 * (noise[1] + beside))
         value = value + (0.5 + clear / 0.6).clamp(0, 1) * spread * (marrow.clamp_min(-60) - value)
         for focus in self.parameters.bone_foci:
             value = value + self._within_focus(focus, index, grain) * (focus.hounsfield - value)

@@ -63,6 +63,7 @@ def sample_temporal_bone_parameters(
     variant: str,
     state: State,
     frames: LabyrinthFrames,
+    surroundings: SurroundingsParameters | None = None,
 ) -> TemporalBoneParameters:
     """Draws what surrounds a labyrinth.
 
@@ -71,6 +72,7 @@ def sample_temporal_bone_parameters(
         variant: one of VARIANTS; those of the labyrinth alone change nothing here, except the dehiscent canal.
         state: how the specimen was kept; all but "fresh" are isolated specimens.
         frames: of the labyrinth, whose windows and cochlea the diseases settle at.
+        surroundings: the head, if there is one already.
     """
     oval_window, round_window = frames.oval_window.centre, frames.round_window.centre
     tissue = sample_tissue(rng, state)
@@ -88,15 +90,19 @@ def sample_temporal_bone_parameters(
         for _ in range(rng.integers(0, 3)):
             lumen_foci.append(_focus(rng.normal(0, 4.0, 3), rng.uniform(1.0, 3.0), rng.uniform(low, high)))
     isolated = state != "fresh" or rng.random() < 0.12
+    surroundings = surroundings or sample_surroundings(rng)
+    midline_distance = float(np.clip(rng.normal(41.0, 3.0), 34.0, 48.0))
+    half_width = 0.94 * surroundings.vault_radii[0] + 0.5 * surroundings.skull_thickness
+    canal_top = float(frames.canal_centrelines["anterior"][:, 2].max()) + 0.6
     return TemporalBoneParameters(
-        neighbours=sample_neighbour_parameters(rng),
-        surroundings=sample_surroundings(rng),
+        neighbours=sample_neighbour_parameters(rng, midline_distance, half_width, canal_top),
+        surroundings=surroundings,
         tissue=tissue,
         bone_foci=tuple(bone_foci),
         lumen_foci=tuple(lumen_foci),
         dehiscent=variant == DEHISCENT,
         block=_sample_block(rng) if isolated else (),
-        place=(-float(np.clip(rng.normal(41.0, 3.0), 34.0, 48.0)), rng.normal(0, 3.0), rng.normal(0, 3.0)),
+        place=(-midline_distance, rng.normal(0, 3.0), rng.normal(0, 3.0)),
         noise_seed=int(rng.integers(64)),
     )
 

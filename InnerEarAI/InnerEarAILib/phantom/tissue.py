@@ -57,11 +57,11 @@ class TissueParameters:
     effusion: float = 25.0
     surroundings: float = AIR
     capsule: float = 2020.0
-    cortex: float = 1720.0
+    cortex: float = 1830.0
     trabecula: float = 520.0
     ossicle: float = 1750.0
     tooth: float = 2300.0
-    compact_variation: float = 110.0
+    compact_variation: float = 80.0
     trabecular_variation: float = 260.0
     soft_variation: float = 12.0
     bubble_share: float = 0.0
@@ -96,11 +96,11 @@ def sample_tissue(rng: np.random.Generator, state: State = "fresh") -> TissuePar
         air=rng.uniform(-1000, -970),
         effusion=rng.uniform(0, 60),
         capsule=mineral * rng.normal(2020, 70),
-        cortex=mineral * rng.normal(1740, 90),
+        cortex=mineral * rng.normal(1830, 90),
         trabecula=mineral * rng.uniform(250, 850),
         ossicle=mineral * rng.normal(1750, 180),
         tooth=rng.normal(2300, 250),
-        compact_variation=rng.uniform(60, 160),
+        compact_variation=rng.uniform(40, 120),
         trabecular_variation=rng.uniform(140, 380),
         soft_variation=rng.uniform(4, 20),
     )
