@@ -24,6 +24,9 @@ SAMPLES_PER_ANATOMY = 6
 SAMPLES_PER_FWHM = 1.9
 """A scanner made coarser resolves just what its voxels can hold; see phantom.scanner_acquisition."""
 
+PLACES_TRIED = 20
+"""Places of an anatomy that are tried before it counts as empty."""
+
 OBLIQUE_DEGREES = 15.0
 """Standard deviation of the tilt of an oblique image grid against the patient's axes."""
 
@@ -98,18 +101,25 @@ class PhantomSource:
         ]
 
     def sample_of(self, rendered: RenderedAnatomy, rng: np.random.Generator) -> TrainingSample:
-        """A sample of an anatomy."""
-        while True:
+        """A sample of an anatomy.
+
+        Raises:
+            InputError: if no place of the anatomy shows anything.
+        """
+        for attempt in range(PLACES_TRIED):
             scan, pose, tile, region = self._scan(rendered, rng)
             seen = resample(scan, region)
             try:
                 image = normalise(seen)
             except InputError:  # nothing but air there; inference passes it over as well
+                if attempt == PLACES_TRIED - 1:
+                    raise
                 continue
             margin = (region.shape[0] - tile.shape[0]) // 2
             middle = (slice(margin, margin + self.tile_voxels),) * 3
             image = image[middle] * np.float32(1 + rng.uniform(-1, 1) * self.sampling.contrast)
             return self._with_truth(rendered, pose, tile, image, np.isfinite(seen[middle]))
+        raise AssertionError("unreachable")
 
     def _scan(self, rendered: RenderedAnatomy, rng: np.random.Generator) -> tuple[Volume, Pose, Grid, Grid]:
         sampling = self.sampling

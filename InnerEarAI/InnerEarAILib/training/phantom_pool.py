@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -72,7 +73,8 @@ class AnatomyPool:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{stage}-{number:06d}.safetensors"
         if not path.is_file():
-            self.recipe.draw(stage, number).save(path)
+            with _one_thread():
+                self.recipe.draw(stage, number).save(path)
         if stage == TRAINING:
             for old in self.paths()[: -self.size]:
                 old.unlink(missing_ok=True)
@@ -109,6 +111,17 @@ def load_anatomy(path: Path) -> RenderedAnatomy:
     return RenderedAnatomy.load(path)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Drawing is many small steps: on a machine with other work, threads that wait for each other cost minutes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class BackgroundGrowth:
     """A process that draws training anatomies until it is stopped; used as a context."""
 
@@ -132,7 +145,6 @@ class BackgroundGrowth:
 
 def _grow_until(pool: AnatomyPool, anatomies: int) -> None:
     os.nice(BACKGROUND_NICENESS)
-    torch.set_num_threads(1)
     for number in range(pool.next_number(), anatomies):
         pool.grow(TRAINING, number)
 

@@ -6,6 +6,7 @@ The trainer knows tiles and their truth (samples.py), not where they come from.
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ RESERVED_SHARE = 0.03
 
 WORKER_THREADS = 1
 """Threads of a process that prepares samples; the trainer has the rest."""
+
+WORKER_NICENESS = 5
+"""How far such a process gives way to the trainer: it is needed only when the trainer waits."""
 
 Export = Callable[[nn.Module, str, int, ValidationFigures], None]
 """Writes a model folder: (network, "last" or "best", iteration, figures)."""
@@ -339,4 +343,5 @@ class _BatchIndices:
 
 def _quiet_worker(worker: int) -> None:
     del worker
+    os.nice(WORKER_NICENESS)
     torch.set_num_threads(WORKER_THREADS)
