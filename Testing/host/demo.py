@@ -108,7 +108,7 @@ def _embedded_phantom() -> Volume:
     from InnerEarAILib.phantom.phantom import embedded_phantom
 
     print("Drawing the embedded phantom", flush=True)
-    return embedded_phantom()
+    return embedded_phantom().scan
 
 
 def _add_scan(scan: Volume) -> slicer.vtkMRMLScalarVolumeNode:
