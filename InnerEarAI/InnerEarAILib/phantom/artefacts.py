@@ -1,4 +1,4 @@
-"""What goes wrong in a CT image: rings, cupping, dark bars between dense bones, motion."""
+"""What goes wrong in a CT image: rings, cupping, dark bars between dense bones, streaks from metal, motion."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from InnerEarAILib.volume import Grid
 
 BONE_HOUNSFIELD, DENSE_HOUNSFIELD = 300.0, 1900.0
 """CT numbers where bone begins to harden the beam, and of a row that counts as dense throughout."""
+
+STREAK_THRESHOLD_HOUNSFIELD, STREAK_DIRECTIONS = 3500.0, 24
+"""CT numbers that only metal has, and the number of streaks that it throws."""
 
 RING_SPACING_MM = 0.4
 """Width of a ring."""
@@ -29,6 +32,8 @@ def add_artefacts(image: Tensor, artefacts: Artefacts, grid: Grid, generator: to
     """
     if artefacts.motion_mm and artefacts.motion_share:
         image = _moved(image, artefacts, grid, generator)
+    if artefacts.metal_streaks:
+        image = image + artefacts.metal_streaks * _streaks(image, generator)
     if artefacts.bar_hounsfield:
         image = image - artefacts.bar_hounsfield * _row_density(image)
     if artefacts.cupping_hounsfield or artefacts.ring_hounsfield:
@@ -52,6 +57,29 @@ def _row_density(image: Tensor) -> Tensor:
     bone = ((image - BONE_HOUNSFIELD) / (DENSE_HOUNSFIELD - BONE_HOUNSFIELD)).clamp(0, 1).mean(2, keepdim=True)
     smoothed = F.avg_pool1d(bone.transpose(1, 2), 5, stride=1, padding=2, count_include_pad=False)
     return smoothed.transpose(1, 2)
+
+
+def _streaks(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Bright and dark rays in the slice from everything that only metal can be, (k, j, i) HU.
+
+    The metal's excess is convolved with a star whose rays have random signs and fade with the distance.
+    """
+    metal = (image - STREAK_THRESHOLD_HOUNSFIELD).clamp(0, 6000)
+    streaks = torch.zeros_like(image)
+    slices = metal.amax((1, 2)).nonzero()[:, 0]
+    if not len(slices):
+        return streaks
+    rows, columns = image.shape[1:]
+    j = torch.fft.fftfreq(2 * rows, 1 / (2 * rows), device=image.device)[:, None]
+    i = torch.fft.fftfreq(2 * columns, 1 / (2 * columns), device=image.device)[None]
+    signs = torch.randn(STREAK_DIRECTIONS, generator=generator, device=image.device)
+    turn = (torch.atan2(j, i) / math.pi + 1) / 2 * STREAK_DIRECTIONS
+    first = turn.long() % STREAK_DIRECTIONS
+    rays = torch.lerp(signs[first], signs[(first + 1) % STREAK_DIRECTIONS], turn - turn.floor())
+    star = (rays - signs.mean()) / torch.hypot(j, i).clamp(min=1)
+    spectrum = torch.fft.rfft2(metal[slices], s=star.shape) * torch.fft.rfft2(star)
+    streaks[slices] = torch.fft.irfft2(spectrum, s=star.shape)[:, :rows, :columns]
+    return streaks / 20
 
 
 def _moved(image: Tensor, artefacts: Artefacts, grid: Grid, generator: torch.Generator) -> Tensor:

@@ -30,7 +30,7 @@ OCCUPANCY_SMOOTHING_VOXELS = 0.7
 MERGED_HOUNSFIELD = 120.0
 """Labels of one kind of tissue within this range of CT numbers share one occupancy lattice; ours."""
 
-CAPSULE_HOUNSFIELD, CAPSULE_SD = 1950.0, 70.0
+CAPSULE_HOUNSFIELD, CAPSULE_SD = 2060.0, 110.0
 CAPSULE_THICKNESS_MM, CAPSULE_FADE_MM = 1.4, 1.0
 """Otic capsule, the densest bone of the skull: 1.82 mm thick at the oval window; scanned it has a median of 1857 HU."""
 

@@ -29,7 +29,7 @@ from InnerEarAILib.phantom.given_surface import (
 from InnerEarAILib.phantom.lattice import affine_points
 from InnerEarAILib.volume import InputError, Volume
 
-CAPSULE_HOUNSFIELD, BONE_HOUNSFIELD, FLUID_HOUNSFIELD = 1950.0, 1350.0, 20.0
+CAPSULE_HOUNSFIELD, BONE_HOUNSFIELD, FLUID_HOUNSFIELD = 2060.0, 1350.0, 20.0
 """CT numbers of the otic capsule, the petrous bone round it, and perilymph."""
 
 CAPSULE_THICKNESS_MM, CAPSULE_FADE_MM = 1.4, 1.2

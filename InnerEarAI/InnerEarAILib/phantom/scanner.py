@@ -27,7 +27,7 @@ class Artefacts:
         starvation: relative rise of the noise in such a row.
         motion_mm: length of a shift of the head during the scan.
         motion_share: share of the scan taken after the shift, 0 to 0.5; gives the ghost's strength.
-        electrode: a cochlear implant's electrode lies in the cochlea.
+        metal_streaks: strength of the streaks that metal throws; 1 is usual. Without metal there are none.
     """
 
     ring_hounsfield: float = 0.0
@@ -36,7 +36,7 @@ class Artefacts:
     starvation: float = 0.0
     motion_mm: float = 0.0
     motion_share: float = 0.0
-    electrode: bool = False
+    metal_streaks: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ GE_BONEPLUS = Scanner(
     kind="multi_slice",
     kernel="BONEPLUS",
     spacing_mm=(0.488281, 0.488281, 0.625),
-    fwhm_mm=(0.62, 0.62, 0.75),
-    overshoot=0.25,
+    fwhm_mm=(0.65, 0.65, 0.75),
+    overshoot=0.45,
     noise_hounsfield=70.0,
     noise_correlation=(-0.03, 0.23, 0.27),
     noise_diagonal=-0.2,
@@ -223,8 +223,8 @@ def _micro(rng: np.random.Generator) -> Scanner:
 
 _KERNELS = (
     # name, FWHM in the slice (mm), overshoot, noise (HU), noise correlation at 0.45 mm voxels
-    ("edge-enhancing bone", 0.60, 0.25, 70.0, 0.00),
-    ("sharp bone", 0.55, 0.10, 90.0, 0.05),
+    ("edge-enhancing bone", 0.62, 0.45, 70.0, 0.00),
+    ("sharp bone", 0.56, 0.20, 90.0, 0.05),
     ("medium", 0.80, 0.03, 35.0, 0.30),
     ("soft", 1.05, 0.00, 18.0, 0.50),
 )
@@ -243,7 +243,7 @@ def _sample_artefacts(
         starvation=rng.uniform(0.0, 0.6),
         motion_mm=motion_mm * rng.random() if moved else 0.0,
         motion_share=rng.uniform(0.1, 0.5) if moved else 0.0,
-        electrode=False,
+        metal_streaks=rng.uniform(0.3, 1.5),
     )
 
 

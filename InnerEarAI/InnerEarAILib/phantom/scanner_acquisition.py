@@ -34,8 +34,11 @@ from InnerEarAILib.volume import Grid
 SAMPLES_PER_FWHM = 1.9
 """Samples of the anatomy across the point-spread function: enough for a Gaussian, whose aliased power is below 1 %."""
 
-TRUTH_STEP_MM = 0.25
+TRUTH_STEP_MM = 0.36
 """Voxels of the truth wider than this are averaged from finer ones."""
+
+BLOCK_MM = 1.0
+"""Edge of the blocks in which a labyrinth is looked for before its truth is drawn."""
 
 POINTS_AT_ONCE = 1_000_000
 """Points at which an anatomy is drawn in one piece; bounds the working memory."""
@@ -112,26 +115,41 @@ def truth(anatomy: Anatomy, pose: Pose, grid: Grid, device: torch.device | str =
     finer = np.maximum(np.ceil(grid.spacing_mm[::-1] / TRUTH_STEP_MM), 1).astype(int)
     affine = _to_anatomy(pose) @ grid.affine_lps @ _subdivision(finer)
     edge = float(np.cbrt((grid.spacing_mm[::-1] / finer).prod()))
-    device = anatomy.device if isinstance(anatomy, RenderedAnatomy) else torch.device(device)
-    labyrinth = torch.empty(grid.shape, device=device)
-    part = torch.empty(grid.shape, dtype=torch.uint8, device=device)
-    centre = tuple(slice(int(n) // 2, None, int(n)) for n in finer)
-    step = max(1, POINTS_AT_ONCE // (grid.shape[1] * grid.shape[2] * int(finer.prod())))
-    for first in range(0, grid.shape[0], step):
-        layers = slice(first, min(first + step, grid.shape[0]))
-        counts = ((layers.stop - layers.start) * finer[0], grid.shape[1] * finer[1], grid.shape[2] * finer[2])
-        block = tuple(int(n) for n in counts)
-        block_affine = affine.copy()
-        block_affine[:3, 3] += affine[:3, 2] * first * finer[0]
-        if isinstance(anatomy, RenderedAnatomy):
-            share, drawn_part = anatomy.coarser(edge).truth_on(block, block_affine)
-        else:
-            drawn = anatomy.render(affine_points(block, block_affine, device), edge)
-            share, drawn_part = drawn.labyrinth.reshape(block), drawn.part.reshape(block)
-        labyrinth[layers] = F.avg_pool3d(share[None, None], finer.tolist())[0, 0] if (finer > 1).any() else share
-        part[layers] = drawn_part[centre]
-    landmarks = {pose.side(ear): pose.landmarks_lps(ear) for ear in anatomy.ears}
-    return Truth(labyrinth, part, landmarks)
+    shape = tuple(int(n * m) for n, m in zip(grid.shape, finer, strict=True))
+    if isinstance(anatomy, RenderedAnatomy):
+        share, part = anatomy.coarser(edge).truth_on(shape, affine)
+    else:
+        share, part = _drawn_truth(anatomy, shape, affine, edge, torch.device(device))
+    a, b, c = (int(n) // 2 for n in finer)
+    part = part[a :: int(finer[0]), b :: int(finer[1]), c :: int(finer[2])].contiguous()
+    if (finer > 1).any():
+        share = F.avg_pool3d(share[None, None], finer.tolist())[0, 0]
+    return Truth(share, part, {pose.side(ear): pose.landmarks_lps(ear) for ear in anatomy.ears})
+
+
+def _drawn_truth(
+    anatomy: Anatomy, shape: tuple[int, int, int], affine: np.ndarray, edge: float, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Labyrinth share and part of an anatomy on a grid; only blocks of voxels near a labyrinth are drawn."""
+    sides = np.maximum(np.round(BLOCK_MM / np.linalg.norm(affine[:3, :3], axis=0)[::-1]), 1).astype(int)
+    blocks = tuple(-(-n // int(m)) for n, m in zip(shape, sides, strict=True))
+    coarse = affine @ _subdivision(1 / sides)
+    near = torch.empty(blocks, device=device)
+    for layers, block_affine in _blocks(blocks, coarse):
+        points = affine_points((layers.stop - layers.start, *blocks[1:]), block_affine, device)
+        near[layers] = anatomy.render(points, 2 * BLOCK_MM).labyrinth.reshape(-1, *blocks[1:])
+    near = F.max_pool3d((near > 0).float()[None, None], 3, stride=1, padding=1)[0, 0] > 0
+    for axis, side in enumerate(sides.tolist()):
+        near = near.repeat_interleave(side, axis).narrow(axis, 0, shape[axis])
+    share = torch.zeros(shape, device=device)
+    part = torch.zeros(shape, dtype=torch.uint8, device=device)
+    indices = near.nonzero()
+    matrix = torch.as_tensor(affine[:3], dtype=torch.float32, device=device)
+    for piece in indices.split(POINTS_AT_ONCE):
+        drawn = anatomy.render(piece.flip(1).to(torch.float32) @ matrix[:, :3].T + matrix[:, 3], edge)
+        share[piece.unbind(1)] = drawn.labyrinth
+        part[piece.unbind(1)] = drawn.part
+    return share, part
 
 
 def _acquire(sample, scanner: Scanner, pose: Pose, grid: Grid, rng, device: torch.device) -> Tensor:
