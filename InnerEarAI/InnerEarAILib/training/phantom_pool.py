@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from InnerEarAILib.phantom.anatomy import Anatomy
 from InnerEarAILib.phantom.rendered_anatomy import RenderedAnatomy, render_anatomy
 
 TRAINING, VALIDATION = "training", "validation"
@@ -152,24 +151,25 @@ def _grow_until(pool: AnatomyPool, anatomies: int) -> None:
 def _temporal_bone(recipe: AnatomyRecipe, rng: np.random.Generator) -> RenderedAnatomy:
     from InnerEarAILib.phantom.temporal_bone import sample_temporal_bone
 
-    return _rendered(sample_temporal_bone(rng), recipe, recipe.extent_mm)
+    return render_anatomy(sample_temporal_bone(rng), recipe.spacing_mm, recipe.extent_mm)
 
 
 def _head(recipe: AnatomyRecipe, rng: np.random.Generator) -> RenderedAnatomy:
     from InnerEarAILib.phantom.head import sample_head
 
-    return _rendered(sample_head(rng), recipe, HEAD_EXTENT_MM)
+    head = sample_head(rng)
+    return render_anatomy(head, recipe.spacing_mm, HEAD_EXTENT_MM, outside_hounsfield=AIR_HOUNSFIELD)
 
 
 def _earless(recipe: AnatomyRecipe, rng: np.random.Generator) -> RenderedAnatomy:
     from InnerEarAILib.phantom.head import sample_earless
 
-    return _rendered(sample_earless(rng), recipe, recipe.extent_mm)
+    earless = sample_earless(rng)
+    return render_anatomy(earless, recipe.spacing_mm, recipe.extent_mm, outside_hounsfield=AIR_HOUNSFIELD)
 
 
-def _rendered(anatomy: Anatomy, recipe: AnatomyRecipe, extent_mm: float) -> RenderedAnatomy:
-    return render_anatomy(anatomy, recipe.spacing_mm, extent_mm)
-
+AIR_HOUNSFIELD = -1000.0
+"""What lies beyond a drawn head or earless body: where the drawing ends, the scan ends."""
 
 HEAD_EXTENT_MM = (170.0, 200.0, 120.0)
 """Drawn part of a head along x, y, z, round the level of the ears."""
