@@ -58,17 +58,17 @@ class Head:
         return Rendering(hounsfield, labyrinth, part)
 
 
-def sample_head(rng: np.random.Generator, variant: str | None = None) -> Head:
-    """Draws a living head.
+def sample_head(rng: np.random.Generator, variant: str | None = None, state: State = "fresh") -> Head:
+    """Draws a head.
 
     Args:
         rng: source of randomness; same seed, same head.
         variant: of both ears, one of temporal_bone_parameters.VARIANTS; drawn for each if None.
+        state: how it was kept, one of tissue.STATES.
 
     Raises:
-        ValueError: if there is no such variant.
+        ValueError: if there is no such variant or state.
     """
-    state: State = "fresh"
     right = sample_temporal_bone(rng, variant, state)
     shared = right.parameters
     left = sample_temporal_bone(rng, variant, state, shared.surroundings)

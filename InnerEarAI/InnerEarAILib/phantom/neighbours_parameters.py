@@ -39,6 +39,7 @@ class BoneParameters:
     Attributes:
         pyramid_angle: between the petrous axis and the transverse axis, degrees.
         tegmen_height: roof of the middle ear (floor of the middle cranial fossa) above the vestibule.
+        eminence: place (x, y) and height of the arcuate eminence above the roof.
         fossa_floor: height of the floor of the middle fossa in front of the pyramid.
         anterior_edge: where the roof falls towards that floor (y).
         posterior_offset: of the posterior surface from the vestibule, across the pyramid.
@@ -59,6 +60,7 @@ class BoneParameters:
 
     pyramid_angle: float = 38.0
     tegmen_height: float = 8.0
+    eminence: Vector = (-2.0, 1.0, 1.0)
     fossa_floor: float = -6.0
     anterior_edge: float = -5.0
     posterior_offset: float = 8.5
@@ -194,7 +196,10 @@ _OSSICLES = {"malleus", "incus", "incus long process", "tensor tympani"}
 
 
 def sample_neighbour_parameters(
-    rng: np.random.Generator, midline_distance: float = 41.0, skull_half_width: float = 66.0, canal_top: float = 8.3
+    rng: np.random.Generator,
+    midline_distance: float = 41.0,
+    skull_half_width: float = 66.0,
+    canal_top: Vector = (-2.0, 1.0, 8.3),
 ) -> NeighbourParameters:
     """Draws a neighbourhood.
 
@@ -202,7 +207,7 @@ def sample_neighbour_parameters(
         rng: source of randomness.
         midline_distance: of the vestibule from the midsagittal plane, mm.
         skull_half_width: of the head at the level of the ears, mm; the mastoid reaches it.
-        canal_top: height of the superior canal's roof above the vestibule, mm; the tegmen lies near it.
+        canal_top: highest point of the superior canal's wall from the vestibule, mm; the tegmen lies near it.
     """
     posture = rng.normal(0, (5.0, 4.0, 5.0))
     turn = Rotation.from_rotvec(posture, degrees=True)
@@ -214,7 +219,7 @@ def sample_neighbour_parameters(
     cavities = {
         name: CavityParameters(
             _vector(turn.apply(np.add(centre, rng.normal(0, POSITION_SPREAD["near"] * spread, 3)))),
-            _vector(np.multiply(radii, np.exp(rng.normal(0, 0.16, 3)) * np.exp(rng.normal(0, 0.12)))),
+            _vector(np.multiply(radii, 1.15 * np.exp(rng.normal(0, 0.16, 3)) * np.exp(rng.normal(0, 0.14)))),
         )
         for name, (centre, radii) in CAVITIES.items()
     }
@@ -240,11 +245,13 @@ def sample_neighbour_parameters(
 
 
 def _sample_bone(
-    rng: np.random.Generator, aeration: float, midline_distance: float, skull_half_width: float, canal_top: float
+    rng: np.random.Generator, aeration: float, midline_distance: float, skull_half_width: float, canal_top: Vector
 ) -> BoneParameters:
+    tegmen = canal_top[2] + rng.normal(-0.4, 1.4)
     return BoneParameters(
         pyramid_angle=rng.normal(38, 4.5),
-        tegmen_height=canal_top + rng.normal(-0.8, 1.3),
+        tegmen_height=tegmen,
+        eminence=(canal_top[0], canal_top[1], max(0.0, canal_top[2] - tegmen) * rng.uniform(0.5, 1.1)),
         fossa_floor=rng.normal(-6, 1.8),
         anterior_edge=rng.normal(-5.5, 1.2),
         posterior_offset=rng.normal(8.8, 1.3),
@@ -282,7 +289,7 @@ def _course(
 
 
 def _along_posterior_surface(sinus: CourseParameters, bone: BoneParameters, depth: float) -> CourseParameters:
-    """The sigmoid sinus laid into its groove: its upper nodes moved across the pyramid to the bone's posterior surface."""
+    """The sigmoid sinus in its groove: its upper nodes moved across the pyramid to the bone's posterior surface."""
     angle = np.deg2rad(bone.pyramid_angle)
     across = np.array([np.sin(angle), np.cos(angle), 0.0])
     nodes = np.array(sinus.nodes)

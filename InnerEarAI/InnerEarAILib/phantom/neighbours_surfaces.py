@@ -16,6 +16,9 @@ EDGE_BLEND_MM = 2.5
 SQUAMA_MM = 4.5
 """Thickness of the squama, the bone beside the middle fossa."""
 
+EMINENCE_MM = 6.5
+"""Breadth of the arcuate eminence, the hill over the superior canal."""
+
 FRONT_MM, BACK_MM = -30.0, 40.0
 """y at which the temporal bone gives way to sphenoid and occipital bone."""
 
@@ -45,8 +48,8 @@ class BoneSurfaces:
         """Points (n, 3) of the ear's frame in the neighbourhood's frame."""
         return points @ torch.as_tensor(self.turn.T, dtype=points.dtype, device=points.device)
 
-    def distances(self, turned: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Bone and cranial cavity: two signed distances (n,) mm, negative inside; to first order near the surface.
+    def distances(self, turned: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Bone, cranial cavity and the soft tissue under the skull base: signed distances (n,) mm, negative inside.
 
         Args:
             turned: (n, 3) as `turned` gives them.
@@ -63,7 +66,7 @@ class BoneSurfaces:
         inner = figures.lateral_edge + SQUAMA_MM - 0.15 * z.clamp_min(0) + rough[0]
         side = outer - x
         upper = smooth_max(roof, back, EDGE_BLEND_MM)
-        lower = smooth_max(side, self._above_base(x, y, z) + rough[0], EDGE_BLEND_MM)
+        lower = smooth_max(side, self._above_base(x, y, z) + rough[0] + 0.8 * noise[2], EDGE_BLEND_MM)
         petrous = smooth_max(upper, lower, EDGE_BLEND_MM)
         squama = torch.maximum(torch.maximum(side, x - inner), figures.fossa_floor - 2 - z)
         ends = torch.maximum(torch.maximum(FRONT_MM - y, y - BACK_MM), x - figures.medial_edge)
@@ -72,11 +75,14 @@ class BoneSurfaces:
         floor = figures.base_height - 0.5 * (x + 10).clamp(0, 34) - z
         opening = torch.linalg.vector_norm(turned - turned.new_tensor(OPENING_CENTRE), dim=1) - OPENING_RADIUS_MM
         cavity = torch.stack([-upper, inner - x, floor, opening, x - figures.medial_edge]).amax(0)
-        return bone, cavity
+        below = torch.stack([z - figures.fossa_floor, figures.lateral_edge - x, opening]).amax(0)
+        return bone, cavity, below
 
     def _below_roof(self, x: Tensor, y: Tensor, z: Tensor, along: Tensor) -> Tensor:
         figures = self.parameters
         crest = figures.tegmen_height - 0.17 * (along - 2).clamp_min(0)
+        where_x, where_y, rise = figures.eminence
+        crest = crest + rise * torch.exp(-((x - where_x) ** 2 + (y - where_y) ** 2) / EMINENCE_MM**2)
         edge = figures.anterior_edge - 0.78 * (x - 2).clamp_min(0)
         fall = torch.sigmoid((y - edge) / 1.5)
         height = figures.fossa_floor + (crest - figures.fossa_floor) * fall
@@ -90,7 +96,7 @@ class BoneSurfaces:
     def _above_base(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         figures = self.parameters
         process = figures.mastoid_length * torch.exp(-(((x + 16) / 8) ** 2) - ((y - 11) / 8) ** 2)
-        rise = 6.0 * torch.sigmoid((-8 - y) / 1.5) + 3.0 * torch.sigmoid((x - 6) / 3)
+        rise = 6.0 * torch.sigmoid((-8 - y) / 1.5) + 6.0 * torch.sigmoid((x - 7) / 3)
         return (figures.base_height - process + rise - z) / 1.4
 
     def pneumatisation(self, turned: Tensor) -> Tensor:

@@ -25,11 +25,14 @@ LABYRINTH_REACH_MM = 16.0
 NEAR_MM = 4.5
 """Distance from the labyrinth beyond which nothing depends on it; what is noted for all points farther away."""
 
-NOISE_PERIOD_MM, GRAIN_PERIOD_MM = 26.0, 4.5
+NOISE_PERIOD_MM, GRAIN_PERIOD_MM = 26.0, 3.4
 """Periods of the slow texture of compact bone and of the grain of marrow bone."""
 
 DURA_MM, SUBARACHNOID_MM = 0.8, 1.5
 """Thickness of the dura and of the fluid under it."""
+
+DEHISCENCE_RADIUS_MM = 1.4
+"""Of the gap over a dehiscent superior canal; ours, within the few mm that are reported."""
 
 FILLET_MM = 3.0
 """Rounding where the bone over the labyrinth rises from the surface (arcuate eminence)."""
@@ -37,7 +40,7 @@ FILLET_MM = 3.0
 MODIOLUS_SHARE = 0.5
 """Share of bone in the modiolus, the rest being nerve and vessels; ours, by the look of it in CT."""
 
-MARROW_ONSET = -2.0
+MARROW_ONSET = -1.6
 """How rare marrow is in the mastoid, in SD of the slow texture; ours."""
 
 LEAST_WALL_MM = 0.3
@@ -120,11 +123,14 @@ class TemporalBonePainter(Canvas):
 
     def _paint_bone(self) -> None:
         bone = self.figures.bone
-        solid, cranial = self.surfaces.distances(self.turned, self.noise)
+        solid, cranial, below = self.surfaces.distances(self.turned, self.noise)
+        self._paint_neck(below)
         shell = self.from_lumen - bone.shell_thickness * (1 + 0.25 * self.noise[1].clamp(-2, 2))
-        if self.parameters.dehiscent:
-            solid, shell = self._without_roof(solid, shell)
         self.solid = smooth_min(solid, shell, FILLET_MM)
+        if self.parameters.dehiscent:
+            opened = self._opening_over_canal()
+            self.solid = torch.maximum(self.solid, opened)
+            cranial = torch.minimum(cranial, -opened)
         self._paint_cranial(torch.maximum(cranial, -self.solid - self.edge_mm))
         index = (self.solid < 0.5 * self.edge_mm).nonzero()[:, 0]
         if len(index):
@@ -133,14 +139,21 @@ class TemporalBonePainter(Canvas):
             self.paint(index, self.coverage(-depth), self._bone_value(index, depth, grain))
             self._paint_cells(index, depth)
 
-    def _without_roof(self, solid: Tensor, shell: Tensor) -> tuple[Tensor, Tensor]:
-        """The bone's surfaces with the roof of the superior canal missing round its highest point."""
+    def _opening_over_canal(self) -> Tensor:
+        """(n,) mm, positive in the gap of the bone over the highest point of the superior canal."""
         centreline = self.frames.canal_centrelines["anterior"]
         top = self.points.new_tensor(centreline[np.argmax(centreline[:, 2])].tolist())
-        gap = 1.5 - torch.linalg.vector_norm(self.points - top, dim=1)
-        above = self.points[:, 2] - top[2]
-        opened = torch.minimum(gap, above)
-        return torch.maximum(solid, opened), torch.maximum(shell, opened)
+        offset = self.points - top
+        sideways = DEHISCENCE_RADIUS_MM - torch.linalg.vector_norm(offset[:, :2], dim=1)
+        return torch.minimum(torch.minimum(sideways, offset[:, 2]), 6.0 - offset[:, 2])
+
+    def _paint_neck(self, below: Tensor) -> None:
+        index = (below < 0.5 * self.edge_mm).nonzero()[:, 0]
+        if len(index):
+            tissue, noise = self.tissue, self.noise[:, index]
+            soft = tissue.muscle + tissue.soft_variation * noise[0]
+            fatty = torch.sigmoid(5 * (noise[1] - 0.8))
+            self.paint(index, self.coverage(below[index]), soft + fatty * (tissue.fat - soft))
 
     def _paint_cranial(self, cranial: Tensor) -> None:
         index = (cranial < 0.5 * self.edge_mm).nonzero()[:, 0]
@@ -187,7 +200,7 @@ class TemporalBonePainter(Canvas):
         lattice = cell_lattice(self.parameters.noise_seed % 8, self.points.device)
         stretched = self.turned[index] + 0.6 * noise.T
         to_wall = sample_lattice(lattice, stretched, bone.cell_period)[0] * bone.cell_period
-        missing = (1 - aeration + 0.3 * noise[1]).clamp_min(0)
+        missing = (0.85 - aeration + 0.3 * noise[1]).clamp_min(0)
         wall = bone.cell_wall * (1 + 0.3 * noise[2]).clamp_min(0.3) + 0.09 * bone.cell_period * missing**1.5
         room = torch.minimum(depth - bone.cortex_thickness * 0.7, self.from_lumen[index] - bone.cell_margin)
         air = (1 - self.plate_coverage(to_wall, wall)) * self.coverage(-room)
@@ -196,7 +209,7 @@ class TemporalBonePainter(Canvas):
     # Middle ear
 
     def _cavity_filling(self, index: Tensor) -> Tensor:
-        """What fills an air space at the chosen points: air, and effusion where it stands; bubbles where it is resin."""
+        """What fills an air space at the chosen points: air, and effusion where it stands, bubbles in resin."""
         tissue, figures = self.tissue, self.figures
         filling = torch.full((len(index),), tissue.air, device=self.points.device)
         if figures.effusion_level > -99:
@@ -216,7 +229,7 @@ class TemporalBonePainter(Canvas):
     def _paint_cavity(self, body: Body, keep_out: Tensor) -> None:
         index = self.reached(body, 1.5 + self.edge_mm)
         if len(index):
-            rough = body.distance(self.points[index]) + 0.3 * self.noise[2, index]
+            rough = body.distance(self.points[index]) + 0.5 * self.noise[2, index]
             self.paint(index, self.coverage(torch.maximum(rough, keep_out[index])), self._cavity_filling(index))
 
     def _paint_middle_ear(self) -> None:

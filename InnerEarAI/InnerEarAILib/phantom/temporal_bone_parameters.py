@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -93,9 +93,15 @@ def sample_temporal_bone_parameters(
     surroundings = surroundings or sample_surroundings(rng)
     midline_distance = float(np.clip(rng.normal(41.0, 3.0), 34.0, 48.0))
     half_width = 0.94 * surroundings.vault_radii[0] + 0.5 * surroundings.skull_thickness
-    canal_top = float(frames.canal_centrelines["anterior"][:, 2].max()) + 0.6
+    superior = frames.canal_centrelines["anterior"]
+    x, y, z = superior[np.argmax(superior[:, 2])].tolist()
+    canal_top = (x, y, z + 0.6)
+    neighbours = sample_neighbour_parameters(rng, midline_distance, half_width, canal_top)
+    if variant == DEHISCENT:
+        lowered = replace(neighbours.bone, tegmen_height=canal_top[2] - rng.uniform(0.2, 1.2), eminence=(x, y, 0.0))
+        neighbours = replace(neighbours, bone=lowered)
     return TemporalBoneParameters(
-        neighbours=sample_neighbour_parameters(rng, midline_distance, half_width, canal_top),
+        neighbours=neighbours,
         surroundings=surroundings,
         tissue=tissue,
         bone_foci=tuple(bone_foci),

@@ -1,7 +1,7 @@
 """Random textures in physical space: periodic lattices that are made once and sampled at any point.
 
-A lattice repeats after its period, so one small block of numbers textures a whole head; structures of an anatomy sample it
-at steps and orientations of their own, which hides the repetition. Same seed, same texture.
+A lattice repeats after its period, so one small block of numbers textures a whole head; structures of an anatomy sample
+it at steps and orientations of their own, which hides the repetition. Same seed, same texture.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ CELL_SIDE = 96
 CELL_COUNT = 420
 """Air cells in one period; with a period of 24 mm a cell measures about 3.2 mm across, as mastoid cells do."""
 
-_NOISE_LOWEST, _NOISE_HIGHEST, _NOISE_FALLOFF = 2.0, 16.0, 1.6
+_NOISE_LOWEST, _NOISE_HIGHEST, _NOISE_FALLOFF = 2.0, 16.0, 2.2
 """Band of the noise in waves per period, and the exponent at which amplitude falls with frequency."""
 
 
 @lru_cache(maxsize=16)
 def noise_lattice(seed: int, device: torch.device | None = None) -> Tensor:
-    """A block of smooth periodic noise, (1, 3, n + 1, n + 1, n + 1) float32: three independent channels of mean 0, SD 1.
+    """Smooth periodic noise, (1, 3, n + 1, n + 1, n + 1) float32: three independent channels of mean 0, SD 1.
 
     Args:
         seed: of the block.
@@ -47,10 +47,10 @@ def noise_lattice(seed: int, device: torch.device | None = None) -> Tensor:
 
 @lru_cache(maxsize=16)
 def cell_lattice(seed: int, device: torch.device | None = None) -> Tensor:
-    """A block of closely packed cells of unequal size, (1, 1, n + 1, n + 1, n + 1) float32, in parts of the period.
+    """Closely packed cells of unequal size, (1, 1, n + 1, n + 1, n + 1) float32, in parts of the period.
 
-    The value is half the difference between the distances to the two nearest cells (each less the cell's own size): close to
-    a wall this is the distance to the middle of the wall; it is largest in the centre of a cell.
+    The value is half the difference between the distances to the two nearest cells (each less the cell's size): near a
+    wall this is the distance to the middle of the wall; it is largest in the centre of a cell.
 
     Source:
         Worley, "A cellular texture basis function", 1996, with additive weights.
@@ -60,7 +60,7 @@ def cell_lattice(seed: int, device: torch.device | None = None) -> Tensor:
     weights = 0.05 * generator.random(CELL_COUNT) ** 2
     axis = np.arange(CELL_SIDE) / CELL_SIDE
     points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
-    distances, nearest = cKDTree(sites, boxsize=1.0).query(points, k=5, workers=-1)
+    distances, nearest = cKDTree(sites, boxsize=1.0).query(points, k=4)
     ordered = np.sort(distances - weights[nearest], axis=1)
     walls = 0.5 * (ordered[:, 1] - ordered[:, 0])
     return _wrapped(walls.reshape(1, *(CELL_SIDE,) * 3), device)

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 
 State = Literal["fresh", "dry", "embalmed", "embedded"]
-"""How the specimen was kept. The data sets of Stebani et al. 2023: A, B, G fresh or embalmed; W, O prepared specimens."""
+"""How the specimen was kept. Stebani et al. 2023 have patients (A, B) and prepared bones (G, W, O)."""
 
 STATES: tuple[State, ...] = get_args(State)
 
@@ -72,8 +72,9 @@ def sample_tissue(rng: np.random.Generator, state: State = "fresh") -> TissuePar
 
     Args:
         rng: source of randomness.
-        state: how the specimen was kept. "dry": every soft tissue and fluid has given way to air. "embalmed": fixed; the
-            fluid differs in contrast, and bubbles of air may stand in it. "embedded": resin fills all that was soft or air.
+        state: how the specimen was kept. "dry": every soft tissue and fluid has given way to air. "embalmed": fixed;
+            the fluid differs in contrast, and bubbles of air may stand in it. "embedded": resin fills all that was
+            soft or air.
 
     Raises:
         ValueError: if the state is not one of STATES.
@@ -81,6 +82,7 @@ def sample_tissue(rng: np.random.Generator, state: State = "fresh") -> TissuePar
     if state not in STATES:
         raise ValueError(f"state {state!r} is unknown; choose one of {', '.join(STATES)}")
     mineral = np.clip(rng.normal(1.0, 0.06), 0.82, 1.16)
+    cortex = rng.normal(1880, 80)
     tissue = TissueParameters(
         state=state,
         fluid=rng.normal(25, 18),
@@ -95,9 +97,9 @@ def sample_tissue(rng: np.random.Generator, state: State = "fresh") -> TissuePar
         mucosa=rng.normal(40, 15),
         air=rng.uniform(-1000, -970),
         effusion=rng.uniform(0, 60),
-        capsule=mineral * rng.normal(2020, 70),
-        cortex=mineral * rng.normal(1830, 90),
-        trabecula=mineral * rng.uniform(250, 850),
+        capsule=mineral * (cortex + rng.normal(110, 60)),
+        cortex=mineral * cortex,
+        trabecula=mineral * rng.uniform(300, 1150),
         ossicle=mineral * rng.normal(1750, 180),
         tooth=rng.normal(2300, 250),
         compact_variation=rng.uniform(40, 120),
