@@ -1,0 +1,168 @@
+"""The command “evaluate”: how good are models, on drawn scans or on labelled real ones?
+
+This file is imported whenever the program starts, so that it brings in torch only when something is evaluated.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from InnerEarAILib.failures import EXIT_DONE
+from InnerEarAILib.volume import InputError
+
+SCANNERS = ("flat_panel", "cone_beam", "multi_slice", "micro")
+
+
+def add_evaluate_command(commands: Any) -> None:
+    """Adds the command to what `ArgumentParser.add_subparsers` gave."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="judge models on drawn scans or on labelled real ones",
+        description="Judges models: --card NAME on drawn scans of its own (no outside data); --model NAME on labelled "
+        "scans (--case, --data) or on given anatomies in drawn scanners (--anatomy). Leaves cases.csv, tables.md and "
+        "index.html. The same command goes on where an earlier one ended.",
+        epilog="Exit codes: 0 done, 2 bad input or arguments, 130 cancelled.",
+    )
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--card", metavar="NAME", help="compute the figures of this model's card")
+    which.add_argument("--model", nargs="+", metavar="NAME", help="models to be judged on given cases")
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder of the evaluation")
+    parser.add_argument("--models", type=Path, metavar="DIR", help="folder of the models (default: the shipped ones)")
+    parser.add_argument("--quick", action="store_true", help="with --card: six scans instead of about forty")
+    parser.add_argument(
+        "--update", action="store_true", help="with --card: write the figures into the card, and MODEL_CARD.md"
+    )
+    parser.add_argument(
+        "--case",
+        nargs="+",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="SCAN LABELS [LANDMARKS]: a labelled scan; may be given several times",
+    )
+    parser.add_argument(
+        "--anatomy",
+        nargs="+",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="LABYRINTH LANDMARKS [TISSUES]: surface or label map to be scanned; may be given several times",
+    )
+    parser.add_argument(
+        "--scanner",
+        nargs="+",
+        choices=SCANNERS,
+        default=["multi_slice"],
+        help="scanners for --anatomy; default: multi_slice",
+    )
+    parser.add_argument("--data", type=Path, metavar="MANIFEST", help="JSON that lists cases and anatomies")
+    parser.add_argument("--minutes", type=float, metavar="M", help="time budget: no scan is begun that would exceed it")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("--views", type=int, choices=(1, 10), default=10, help="number of rotated views; default 10")
+    parser.add_argument("--whole-volume", action="store_true", help="look everywhere, without finding the ears first")
+    parser.add_argument("--drawn", type=Path, metavar="DIR", help="folder of drawn scans (default: DIR/drawn)")
+    parser.set_defaults(handler=run_evaluate_command)
+
+
+def run_evaluate_command(chosen: argparse.Namespace, judge: Callable | None = None) -> int:
+    """Evaluates as the parsed arguments ask.
+
+    Args:
+        chosen: the arguments.
+        judge: takes the place of `evaluate.judged_model`; for tests.
+
+    Returns:
+        The exit code 0; bad input raises.
+
+    Raises:
+        InputError, ModelError: an argument, a file or a model cannot be used.
+    """
+    check_arguments(chosen)
+    from InnerEarAILib.evaluation.evaluate import evaluate, judged_model
+    from InnerEarAILib.evaluation.report import write_report
+    from InnerEarAILib.inference.device import DeviceError, choose_device
+    from InnerEarAILib.model_store import load_card
+
+    cards = [load_card(name, chosen.models) for name in ([chosen.card] if chosen.card else chosen.model)]
+    for card in cards:
+        if card.role != "segmenter":
+            raise InputError(f"“{card.name}” finds ears and segments none; name a model that segments.")
+    try:
+        device = str(choose_device(chosen.device))
+    except DeviceError as error:
+        raise InputError(str(error)) from error
+    outcomes = []
+    for card in cards:
+        judged = (judge or judged_model)(card, chosen.models, device, chosen.views, chosen.whole_volume)
+        recipes = _recipes(chosen, card.spacing_mm, device)
+        minutes = None if chosen.minutes is None else chosen.minutes / len(cards)
+        outcomes.append(evaluate(judged, recipes, chosen.output, chosen.drawn, minutes, _say))
+        files = write_report(chosen.output, outcomes)
+    for outcome in outcomes:
+        if outcome.remaining:
+            _say(f"{outcome.model}: {len(outcome.remaining)} scans remain; the same command goes on with them.")
+        if outcome.left_out:
+            _say(f"{outcome.model}: {len(outcome.left_out)} whole heads were left out, since there is no locator.")
+    if chosen.update:
+        _update(cards[0], outcomes[0], chosen)
+    _say(f"{', '.join(file.name for file in files)} in {chosen.output}")
+    return EXIT_DONE
+
+
+def check_arguments(chosen: argparse.Namespace) -> None:
+    """Refuses arguments that contradict each other.
+
+    Raises:
+        InputError: one sentence.
+    """
+    given = bool(chosen.case or chosen.anatomy or chosen.data)
+    if chosen.card and given:
+        raise InputError("--card needs no outside data; judge a model on --case, --anatomy or --data with --model.")
+    if chosen.model and not given:
+        raise InputError("Say on what to judge the models: --case, --anatomy or --data; or use --card NAME.")
+    if (chosen.update or chosen.quick) and not chosen.card:
+        raise InputError("--quick and --update go with --card NAME alone.")
+    if chosen.minutes is not None and not chosen.minutes > 0:
+        raise InputError(f"--minutes must be positive, got {chosen.minutes:g}.")
+    for files in chosen.case:
+        if len(files) not in (2, 3):
+            raise InputError(f"--case takes SCAN LABELS [LANDMARKS], got {len(files)} files.")
+    for files in chosen.anatomy:
+        if len(files) not in (2, 3):
+            raise InputError(f"--anatomy takes LABYRINTH LANDMARKS [TISSUES], got {len(files)} files.")
+
+
+def _recipes(chosen: argparse.Namespace, spacing_mm: float, device: str):
+    from InnerEarAILib.evaluation.given_cases import anatomy_recipes, labelled_recipe, read_manifest, renamed_apart
+    from InnerEarAILib.evaluation.suite import suite
+
+    if chosen.card:
+        return suite(spacing_mm, chosen.quick, device)
+    recipes = []
+    if chosen.data:
+        recipes += read_manifest(chosen.data, spacing_mm, device)
+    for scan, labels, *landmarks in chosen.case:
+        recipes.append(labelled_recipe(scan, labels, landmarks[0] if landmarks else None))
+    for labyrinth, landmarks, *tissues in chosen.anatomy:
+        files = (labyrinth, landmarks, tissues[0] if tissues else None)
+        recipes += anatomy_recipes(files, chosen.scanner, spacing_mm, device)
+    return renamed_apart(recipes)
+
+
+def _update(card: Any, outcome: Any, chosen: argparse.Namespace) -> None:
+    from InnerEarAILib.evaluation.model_figures import READABLE_CARD, updated_card
+    from InnerEarAILib.model_store import default_directory
+
+    if not outcome.figures:
+        raise InputError("There are no figures yet to be written into the card; allow more --minutes.")
+    written = updated_card(card, outcome, chosen.models or default_directory())
+    _say(f"The card of {written.name} has the figures of {len(outcome.figures)} scans; see also its {READABLE_CARD}.")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,240 @@
+"""A result against the truth: every figure of one scan, on the truth's own fine lattice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+
+from InnerEarAILib.ear_result import EarResult, ScanResult
+from InnerEarAILib.evaluation.cases import EvaluationCase, TrueEar
+from InnerEarAILib.evaluation.metrics import (
+    NAN,
+    landmark_errors_mm,
+    mean_of_all,
+    segmentation_metrics,
+    voxel_metrics,
+)
+from InnerEarAILib.inference.quality import centre_of_mass
+from InnerEarAILib.landmarks import LANDMARK_NAMES
+from InnerEarAILib.preprocessing import resample
+from InnerEarAILib.volume import Grid, Volume
+
+SAME_EAR_MM = 10.0
+"""A found labyrinth whose centre lies farther from a true one's is another thing: labyrinths are about 20 mm long."""
+
+CALIBRATION_EDGES = (0.0, 0.01, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+"""Borders of the classes of stated standard deviation; the largest possible one is 0.5."""
+
+COMPARED_MARGIN_MM = 1.0
+"""Room round both labyrinths in which voxels are compared: what lies far off is background to any method."""
+
+
+@dataclass(frozen=True)
+class EarFigures:
+    """One true ear and what was found of it. Distances in mm; NaN where a figure does not exist.
+
+    Attributes:
+        side: the true side.
+        found: whether a labyrinth was found there; the overlaps of one that was not are 0.
+        side_right: whether the result names the true side; None where nothing was found.
+        dice, iou, volumetric_similarity, hausdorff_mm, average_hausdorff_mm: see metrics.SegmentationMetrics.
+        accuracy, precision, recall, specificity: see metrics.VoxelMetrics; over the box round both labyrinths.
+        helicotrema_mm, oval_window_mm, round_window_mm: landmark errors.
+        landmarks_mm: their mean.
+        volume_mm3, true_volume_mm3: of the found and the true labyrinth.
+        mean_standard_deviation: the out-of-distribution signal of the result.
+        flags: sentences of the result about what is unusual.
+    """
+
+    side: str
+    found: bool
+    side_right: bool | None
+    dice: float
+    iou: float
+    volumetric_similarity: float
+    hausdorff_mm: float
+    average_hausdorff_mm: float
+    accuracy: float
+    precision: float
+    recall: float
+    specificity: float
+    helicotrema_mm: float
+    oval_window_mm: float
+    round_window_mm: float
+    landmarks_mm: float
+    volume_mm3: float
+    true_volume_mm3: float
+    mean_standard_deviation: float
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CaseFigures:
+    """All figures of one scan.
+
+    Attributes:
+        name, group, original: of the case.
+        ears: one for each true ear.
+        false_ears: labyrinths found where there is none.
+        false_deviations: mean standard deviation of each of those.
+        calibration: for each class of CALIBRATION_EDGES the voxels with such a standard deviation, and the wrong ones.
+        seconds: that the route took.
+        refusal: why the scan was refused; empty where it was not.
+    """
+
+    name: str
+    group: str
+    original: str
+    ears: tuple[EarFigures, ...]
+    false_ears: int
+    false_deviations: tuple[float, ...]
+    calibration: tuple[tuple[int, int], ...]
+    seconds: float
+    refusal: str = ""
+
+    def to_dict(self) -> dict:
+        """Plain values for JSON; NaN becomes None."""
+        return _without_nan(asdict(self))
+
+    @staticmethod
+    def from_dict(values: dict) -> CaseFigures:
+        """What `to_dict` gave.
+
+        Raises:
+            KeyError, TypeError: if it is something else.
+        """
+        ears = tuple(_ear_from(one) for one in values["ears"])
+        deviations = tuple(NAN if value is None else value for value in values["false_deviations"])
+        pairs = tuple((int(voxels), int(wrong)) for voxels, wrong in values["calibration"])
+        return CaseFigures(**{**values, "ears": ears, "false_deviations": deviations, "calibration": pairs})
+
+
+def compare(case: EvaluationCase, result: ScanResult, seconds: float) -> CaseFigures:
+    """The figures of a result.
+
+    Args:
+        case: the scan and its truth.
+        result: what the route made of it.
+        seconds: that it took.
+    """
+    left = list(result.ears)
+    ears, calibration = [], np.zeros((len(CALIBRATION_EDGES) - 1, 2), np.int64)
+    for true_ear in case.ears:
+        found = _matching(true_ear, left)
+        left = [ear for ear in left if ear is not found]
+        figures, counts = _compared(true_ear, found)
+        ears.append(figures)
+        calibration += counts
+    deviations = [ear.quality.mean_standard_deviation for ear in left]
+    return CaseFigures(
+        name=case.name,
+        group=case.group,
+        original=case.original,
+        ears=tuple(ears),
+        false_ears=len(left),
+        false_deviations=tuple(NAN if value is None else value for value in deviations),
+        calibration=tuple((int(voxels), int(wrong)) for voxels, wrong in calibration),
+        seconds=round(seconds, 2),
+    )
+
+
+def refused(case: EvaluationCase, sentence: str) -> CaseFigures:
+    """The figures of a scan that the route refused: nothing was found."""
+    ears = tuple(_compared(ear, None)[0] for ear in case.ears)
+    none = tuple((0, 0) for _ in CALIBRATION_EDGES[1:])
+    return CaseFigures(case.name, case.group, case.original, ears, 0, (), none, 0.0, sentence)
+
+
+def comparison_grid(true_ear: TrueEar, found: EarResult | None) -> Grid:
+    """The truth's lattice, over the box of both labyrinths: what was found far off counts as wrong as well."""
+    lattice = true_ear.labyrinth.grid
+    corners = [_marked_corners(true_ear.labyrinth)]
+    if found is not None and found.segmentation.voxels.any():
+        corners.append(_marked_corners(found.segmentation))
+    indices = lattice.to_indices(np.concatenate(corners))
+    margin = COMPARED_MARGIN_MM / lattice.spacing_mm
+    first = np.floor(indices.min(0) - margin).astype(int)
+    last = np.ceil(indices.max(0) + margin).astype(int)
+    affine = lattice.affine_lps.copy()
+    affine[:3, 3] = lattice.to_lps(first)
+    return Grid(tuple(int(n) for n in (last - first + 1)[::-1]), affine)
+
+
+def _matching(true_ear: TrueEar, candidates: Sequence[EarResult]) -> EarResult | None:
+    """The found ear whose centre is nearest to the true one's, if it is near enough to be the same."""
+    centre = centre_of_mass(true_ear.labyrinth)
+    near = [(float(np.linalg.norm(centre_of_mass(ear.segmentation) - centre)), n) for n, ear in enumerate(candidates)]
+    near = [pair for pair in near if pair[0] <= SAME_EAR_MM]
+    return candidates[min(near)[1]] if near else None
+
+
+def _compared(true_ear: TrueEar, found: EarResult | None) -> tuple[EarFigures, np.ndarray]:
+    grid = comparison_grid(true_ear, found)
+    truth = _mask_on(grid, true_ear.labyrinth)
+    here = np.zeros_like(truth) if found is None else _mask_on(grid, found.segmentation)
+    overlap = segmentation_metrics(here, truth, grid.spacing_mm)
+    voxels = voxel_metrics(here, truth)
+    positions = {} if found is None else {one.name: one.position_lps for one in found.landmarks}
+    errors = landmark_errors_mm(positions, {name: true_ear.landmarks.get(name) for name in LANDMARK_NAMES})
+    deviation = None if found is None else found.quality.mean_standard_deviation
+    figures = EarFigures(
+        side=true_ear.side,
+        found=found is not None,
+        side_right=None if found is None else found.side == true_ear.side,
+        **asdict(overlap),
+        accuracy=voxels.accuracy,
+        precision=voxels.precision,
+        recall=voxels.recall,
+        specificity=voxels.specificity,
+        helicotrema_mm=errors["helicotrema"],
+        oval_window_mm=errors["oval window"],
+        round_window_mm=errors["round window"],
+        landmarks_mm=mean_of_all(errors.values()),
+        volume_mm3=0.0 if found is None else found.quality.volume_mm3,
+        true_volume_mm3=float(np.count_nonzero(true_ear.labyrinth.voxels) * true_ear.labyrinth.spacing_mm.prod()),
+        mean_standard_deviation=NAN if deviation is None else deviation,
+        flags=() if found is None else tuple(found.quality.flags),
+    )
+    return figures, _calibration(grid, truth != here, found)
+
+
+def _calibration(grid: Grid, wrong: np.ndarray, found: EarResult | None) -> np.ndarray:
+    """(classes, 2): voxels of each class of stated standard deviation, and how many of them are wrong."""
+    if found is None or found.uncertainty is None:
+        return np.zeros((len(CALIBRATION_EDGES) - 1, 2), np.int64)
+    stated = resample(found.uncertainty, grid)
+    known = np.isfinite(stated)
+    classes = np.digitize(np.clip(stated[known], 0, CALIBRATION_EDGES[-1]), CALIBRATION_EDGES[1:-1])
+    total = np.bincount(classes, minlength=len(CALIBRATION_EDGES) - 1)
+    mistaken = np.bincount(classes, weights=wrong[known], minlength=len(CALIBRATION_EDGES) - 1)
+    return np.stack([total, mistaken.astype(np.int64)], 1)
+
+
+def _mask_on(grid: Grid, mask: Volume) -> np.ndarray:
+    """The mask on another lattice; its surface is where linear interpolation passes one half."""
+    # NaN, where the mask has no voxels, is not ≥ 0.5 either.
+    return resample(mask.with_voxels((mask.voxels > 0).astype(np.float32)), grid) >= 0.5
+
+
+def _marked_corners(mask: Volume) -> np.ndarray:
+    """The corners of the box of the marked voxels, (8, 3) LPS mm."""
+    marked = np.argwhere(mask.voxels > 0)
+    return mask.crop(marked.min(0), marked.max(0) + 1).grid.corners_lps()
+
+
+def _ear_from(values: dict) -> EarFigures:
+    numbers = {entry.name for entry in fields(EarFigures) if entry.type == "float"}
+    told = {key: NAN if key in numbers and value is None else value for key, value in values.items()}
+    return EarFigures(**{**told, "flags": tuple(values["flags"])})
+
+
+def _without_nan(value):
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(one) for one in value]
+    return value

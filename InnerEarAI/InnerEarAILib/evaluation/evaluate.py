@@ -1,0 +1,197 @@
+"""Runs a model over cases: one at a time, resumable, within a time budget.
+
+Figures of every case are kept in OUT/cases/MODEL/NAME.json as soon as they are there, with a key of all that they
+depend on; a later run takes them from there. Drawn scans are kept as well, and serve every model of that spacing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from InnerEarAILib import __version__
+from InnerEarAILib.ear_result import ScanResult
+from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, obtained
+from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures, compare, refused
+from InnerEarAILib.failures import failure_of
+from InnerEarAILib.landmark_files import write_json
+from InnerEarAILib.model_store import ModelCard, ModelError, list_models
+from InnerEarAILib.progress import Cancelled
+from InnerEarAILib.volume import InputError, Volume
+
+SegmentFunction = Callable[[Volume], ScanResult]
+
+COMPARISON_VERSION = 1
+"""Rises with every change of how figures are computed: earlier ones are then computed anew."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model as it is judged: the route with its options.
+
+    Attributes:
+        name: of the model.
+        segment: from a scan to its result; raises InputError for a scan that it refuses.
+        key: JSON-able, all that its results depend on.
+        has_locator: whether it can look for ears in a whole head.
+    """
+
+    name: str
+    segment: SegmentFunction
+    key: Mapping[str, Any]
+    has_locator: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an evaluation has so far.
+
+    Attributes:
+        model: name.
+        figures: of the cases that are done.
+        left_out: names of cases that this model cannot take on.
+        remaining: names of cases that the time did not suffice for.
+        failed: a sentence for each case that could not be made or judged; the next run tries it again.
+    """
+
+    model: str
+    figures: tuple[CaseFigures, ...]
+    left_out: tuple[str, ...] = ()
+    remaining: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+
+
+def judged_model(
+    card: ModelCard, models_directory: Path | None, device: str = "auto", views: int = 10, whole_volume: bool = False
+) -> Judged:
+    """The route with a model of the store.
+
+    Args:
+        card: of a segmenter.
+        models_directory: where it and the locator are; None for the shipped ones.
+        device, views: see segmenter.SegmenterOptions.
+        whole_volume: look everywhere without finding the ears first; also done where there is no locator.
+    """
+    from InnerEarAILib.segmenter import SegmenterOptions, segment
+
+    locator = next((one for one in list_models(models_directory) if one.role == "locator"), None)
+    locate = locator is not None and not whole_volume
+    options = SegmenterOptions(model=card.name, device=device, views=views, locate=locate)
+    key = {
+        "weights": card.weights_sha256,
+        "locator": locator.weights_sha256 if locate else "",
+        "views": views,
+        "library": __version__,
+    }
+    return Judged(card.name, lambda scan: segment(scan, options, models_directory=models_directory), key, locate)
+
+
+def evaluate(
+    judged: Judged,
+    recipes: Sequence[CaseRecipe],
+    output: Path,
+    drawn: Path | None = None,
+    minutes: float | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Outcome:
+    """Judges a model on cases, in their order.
+
+    Args:
+        judged: the model.
+        recipes: the cases.
+        output: folder of the evaluation.
+        drawn: folder of drawn scans; None: OUT/drawn.
+        minutes: no case is begun after this time, or when it would probably end later; None: all.
+        say: told of every case in a line.
+        clock: seconds.
+
+    Raises:
+        InputError: the folder cannot be written to.
+        ModelError: the model cannot be used.
+        Cancelled: the caller wanted it to stop.
+    """
+    begin = clock()
+    done: list[CaseFigures] = []
+    left_out, remaining, failed = [], [], []
+    slowest = 0.0
+    for number, recipe in enumerate(recipes, start=1):
+        if recipe.needs_locator and not judged.has_locator:
+            left_out.append(recipe.name)
+            continue
+        path = output / "cases" / judged.name / f"{recipe.name}.json"
+        key = _key(judged, recipe)
+        figures = _kept(path, key)
+        if figures is None:
+            if minutes is not None and clock() - begin + slowest > 60 * minutes:
+                remaining.append(recipe.name)
+                continue
+            at = clock()
+            try:
+                figures = _judged_on(judged, obtained(recipe, drawn or output / "drawn"), clock)
+            except (ModelError, Cancelled):
+                raise
+            except Exception as error:  # one case that fails must not cost the others
+                failed.append(f"{recipe.name}: {failure_of(error).sentence}")
+                say(f"{judged.name} {number}/{len(recipes)} {failed[-1]}")
+                continue
+            figures = replace(figures, name=recipe.name, group=recipe.group)
+            slowest = max(slowest, clock() - at)
+            _keep(path, key, figures)
+        done.append(figures)
+        say(f"{judged.name} {number}/{len(recipes)} {recipe.name}: {sentence(figures)}")
+    return Outcome(judged.name, tuple(done), tuple(left_out), tuple(remaining), tuple(failed))
+
+
+def sentence(figures: CaseFigures) -> str:
+    """One case in a line."""
+    if figures.refusal:
+        return f"refused ({figures.refusal})"
+    found = [
+        f"{ear.side} ear Dice {ear.dice:.3f}, landmarks {ear.landmarks_mm:.2f} mm"
+        if ear.found
+        else f"{ear.side} ear missed"
+        for ear in figures.ears
+    ]
+    if figures.false_ears or not found:
+        found.append(f"{figures.false_ears} ears where there is none")
+    return f"{'; '.join(found)}; {figures.seconds:.0f} s"
+
+
+def _judged_on(judged: Judged, case: EvaluationCase, clock: Callable[[], float]) -> CaseFigures:
+    begin = clock()
+    try:
+        result = judged.segment(case.scan)
+    except InputError as error:
+        return refused(case, str(error))
+    return compare(case, result, clock() - begin)
+
+
+def _key(judged: Judged, recipe: CaseRecipe) -> str:
+    depends = {
+        "model": dict(judged.key),
+        "case": dict(recipe.described),
+        "comparison": [COMPARISON_VERSION, *CALIBRATION_EDGES],
+    }
+    return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+
+
+def _kept(path: Path, key: str) -> CaseFigures | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return CaseFigures.from_dict(content["figures"]) if content["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _keep(path: Path, key: str, figures: CaseFigures) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder {path.parent} cannot be written to ({error.strerror}).") from error
+    write_json(path, {"key": key, "figures": figures.to_dict()})

@@ -1,0 +1,106 @@
+"""The figures of an evaluation, as SVG; drawn where matplotlib is installed, which the library does not ask for."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures
+from InnerEarAILib.evaluation.suite import TURNED_PREFIX
+from InnerEarAILib.evaluation.tables import by_group, calibration
+
+WIDTH_INCHES, HEIGHT_INCHES = 7.0, 4.2
+
+
+def figures(cases: Sequence[CaseFigures]) -> dict[str, str]:
+    """Titles and SVG texts of the figures that have something to show; none without matplotlib."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return {}
+    drawn = {
+        "Standard deviation against Dice": _deviation_against_dice(cases),
+        "Calibration": _reliability(cases),
+        "Dice by group": _dice_by_group(cases),
+    }
+    return {title: svg for title, svg in drawn.items() if svg}
+
+
+def _deviation_against_dice(cases: Sequence[CaseFigures]) -> str:
+    """As Fig. 5c of Stebani et al. 2023."""
+    groups = []
+    for group, members in by_group(cases):
+        points = [(ear.mean_standard_deviation, ear.dice) for case in members for ear in case.ears if ear.found]
+        points += [(deviation, 0.0) for case in members for deviation in case.false_deviations]
+        points = [point for point in points if np.isfinite(point).all() and point[0] > 0]
+        if points and not group.startswith(TURNED_PREFIX):
+            groups.append((group, np.array(points)))
+    if not groups:
+        return ""
+    figure, axes = _canvas()
+    for number, (group, points) in enumerate(groups):
+        axes.scatter(
+            points[:, 0], points[:, 1], s=28, label=group, color=_colour(number), marker="osD^v<>"[number // 10 % 7]
+        )
+    axes.set_xscale("log")
+    axes.set_xlabel("mean standard deviation per voxel")
+    axes.set_ylabel("Dice")
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    return _svg(figure)
+
+
+def _reliability(cases: Sequence[CaseFigures]) -> str:
+    counts = calibration(cases)
+    shares = [100 * wrong / voxels if voxels else np.nan for voxels, wrong in counts]
+    if not np.isfinite(shares).any():
+        return ""
+    names = [f"{low:g}–{high:g}" for low, high in pairwise(CALIBRATION_EDGES)]
+    figure, axes = _canvas()
+    axes.bar(names, np.nan_to_num(shares), color=_colour(0))
+    for place, (share, (voxels, _)) in enumerate(zip(shares, counts, strict=True)):
+        axes.annotate(f"n = {voxels:,}", (place, np.nan_to_num(share)), ha="center", va="bottom", fontsize=6)
+    axes.set_xlabel("stated standard deviation")
+    axes.set_ylabel("wrong voxels (%)")
+    return _svg(figure)
+
+
+def _dice_by_group(cases: Sequence[CaseFigures]) -> str:
+    groups = [(group, [ear.dice for case in members for ear in case.ears]) for group, members in by_group(cases)]
+    groups = [(group, dice) for group, dice in groups if dice][::-1]
+    if not groups:
+        return ""
+    figure, axes = _canvas(height=1.0 + 0.32 * len(groups))
+    for place, (_, dice) in enumerate(groups):
+        axes.scatter(dice, [place] * len(dice), s=22, color=_colour(0), alpha=0.7)
+        axes.scatter([np.mean(dice)], [place], marker="|", s=220, color="black")
+    axes.set_yticks(range(len(groups)), [group for group, _ in groups], fontsize=8)
+    axes.set_ylim(-0.6, len(groups) - 0.4)
+    axes.set_xlabel("Dice (bar: mean)")
+    return _svg(figure)
+
+
+def _canvas(height: float = HEIGHT_INCHES):
+    # Without pyplot: no window system, and no figure that stays open.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _colour(number: int) -> str:
+    return f"C{number % 10}"
+
+
+def _svg(figure) -> str:
+    import matplotlib
+
+    stream = io.StringIO()
+    # The same figures give the same file: no date, and no random names within.
+    with matplotlib.rc_context({"svg.hashsalt": "InnerEarAI"}):
+        figure.savefig(stream, format="svg", bbox_inches="tight", metadata={"Date": None})
+    text = stream.getvalue()
+    return text[text.index("<svg") :]

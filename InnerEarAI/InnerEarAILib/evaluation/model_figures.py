@@ -1,0 +1,184 @@
+"""What an evaluation says of a model: the figures on its card, and the card as a page to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures
+from InnerEarAILib.evaluation.evaluate import Outcome
+from InnerEarAILib.evaluation.metrics import Summary, summarise
+from InnerEarAILib.evaluation.report import write_text
+from InnerEarAILib.evaluation.suite import NORMAL_GROUPS
+from InnerEarAILib.evaluation.tables import by_group, calibration, deviations, orientation_changes, tables
+from InnerEarAILib.model_store import ModelCard, ModelError, load_network, save_model
+
+USUAL_SHARE = 0.95
+"""Share of normal ears whose mean standard deviation counts as usual."""
+
+LEAST_NORMAL_EARS = 5
+"""Fewer normal ears say nothing of what is usual."""
+
+READABLE_CARD = "MODEL_CARD.md"
+
+INTENDED_USE = (
+    "Segmentation of the labyrinth and localization of helicotrema, oval window and round window in CT of the human "
+    "temporal bone or head, for research. Every result is to be looked at by a person who knows the anatomy. Not a "
+    "medical device; not for diagnosis or treatment."
+)
+
+EVALUATION_KEY, USUAL_KEY = "evaluation", "usual_standard_deviation"
+"""Under these keys of the card's figures stands what `evaluate --card` computes."""
+
+
+def card_figures(outcome: Outcome) -> dict[str, Any]:
+    """The figures of an evaluation for a model card: JSON-able, with their spread."""
+    cases = outcome.figures
+    figures: dict[str, Any] = {EVALUATION_KEY: {"scans": len(cases), "groups": _groups(cases)}}
+    usual = usual_standard_deviation(cases)
+    if usual is not None:
+        figures[USUAL_KEY] = usual
+    counts = calibration(cases)
+    if any(voxels for voxels, _ in counts):
+        figures[EVALUATION_KEY]["calibration"] = {
+            "edges": list(CALIBRATION_EDGES),
+            "voxels": [voxels for voxels, _ in counts],
+            "wrong": [wrong for _, wrong in counts],
+        }
+    changes = [abs(change) for _, _, _, change in orientation_changes(cases)]
+    if changes:
+        figures[EVALUATION_KEY]["largest_change_of_dice_by_orientation"] = round(max(changes), 4)
+    earless = [case for case in cases if not case.ears]
+    if earless:
+        figures[EVALUATION_KEY]["scans_without_an_ear"] = len(earless)
+        figures[EVALUATION_KEY]["ears_found_in_them"] = sum(case.false_ears for case in earless)
+    return figures
+
+
+def usual_standard_deviation(cases: Sequence[CaseFigures]) -> float | None:
+    """The 95th percentile of the mean standard deviations of normal ears; None where too few were judged."""
+    values = [value for case in cases if case.group in NORMAL_GROUPS for value in deviations(case)]
+    values = [value for value in values if np.isfinite(value)]
+    return float(f"{np.quantile(values, USUAL_SHARE):.4g}") if len(values) >= LEAST_NORMAL_EARS else None
+
+
+def updated_card(card: ModelCard, outcome: Outcome, root: Path) -> ModelCard:
+    """Writes the figures of an evaluation into a model's card, and MODEL_CARD.md beside it; each whole or as it was.
+
+    Args:
+        card: as read from the store.
+        outcome: of `evaluate` with this model.
+        root: the store.
+
+    Returns:
+        The card as written; the weights are the same.
+
+    Raises:
+        ModelError: if the weights cannot be read, or would change.
+    """
+    network = load_network(card)
+    kept = {key: value for key, value in card.figures.items() if key not in (EVALUATION_KEY, USUAL_KEY)}
+    written = save_model(root, replace(card, figures={**kept, **card_figures(outcome)}), network)
+    if written.weights_sha256 != card.weights_sha256:
+        raise ModelError(f"The weights of model '{card.name}' were not stored as float16 and have been rounded to it.")
+    write_text(root / card.name / READABLE_CARD, readable_card(written, network_size(network), outcome))
+    return written
+
+
+def network_size(network: Any) -> int:
+    """Number of weights of a network."""
+    return sum(weight.numel() for weight in network.parameters())
+
+
+def readable_card(card: ModelCard, weights: int, outcome: Outcome) -> str:
+    """The card as a Markdown page.
+
+    Args:
+        card: with its figures.
+        weights: number of them.
+        outcome: the evaluation whose tables it shows.
+    """
+    measured = {key: value for key, value in card.figures.items() if key != EVALUATION_KEY}
+    what = [
+        ("Version", card.version),
+        ("Role", {"segmenter": "labyrinth and landmarks", "locator": "finds the ears"}[card.role]),
+        ("Licence of the weights", card.licence),
+        ("SHA-256", f"`{card.weights_sha256}`"),
+        ("Weights", f"{weights / 1e6:.2f} million, float16, {card.weights_file}"),
+        ("Voxels", f"{card.spacing_mm:g} mm, tiles of {card.tile_voxels}³ with {card.overlap_voxels} voxels overlap"),
+        ("Region round an ear", f"{card.region_mm:g} mm"),
+        ("Intensities", "clipped at quantiles {:g} and {:g}, zero mean, unit variance".format(*card.clip_quantiles)),
+        ("Heatmaps", f"amplitude {card.heatmap_amplitude:g}, {card.heatmap_spread_voxels:g} voxels wide"),
+        ("Library", card.library_version),
+    ]
+    lines = [
+        f"# {card.name}",
+        "",
+        "\n".join(f"- {name}: {value}" for name, value in what),
+        "",
+        "## Intended use",
+        "",
+        INTENDED_USE,
+        "",
+        "## Limits",
+        "",
+        card.limits,
+        "",
+        "## Architecture",
+        "",
+        "Dual-head 3D U-Net (Stebani et al. 2023) with these settings:",
+        "",
+        _settings(card.network),
+        "",
+        "## Training",
+        "",
+        card.trained_on,
+        "",
+        "## Validation during training",
+        "",
+        card.validated_on,
+        "",
+        _settings(measured),
+        "",
+        "## Evaluation",
+        "",
+        f"{len(outcome.figures)} drawn scans of seeds that no training uses, with exact truth on a grid of 0.15 mm. "
+        f"`python -m InnerEarAILib evaluate --card {card.name} -o DIR` computes these figures again.",
+        *([f"Not done: {len(outcome.remaining)} scans, for want of time."] if outcome.remaining else []),
+        *([f"Left out, since there was no locator: {len(outcome.left_out)} scans."] if outcome.left_out else []),
+        "",
+        *(table.markdown() for table in tables(outcome.figures)),
+    ]
+    return "\n".join(lines)
+
+
+def _groups(cases: Sequence[CaseFigures]) -> dict[str, Any]:
+    groups = {}
+    for group, members in by_group(cases):
+        ears = [ear for case in members for ear in case.ears]
+        described: dict[str, Any] = {"scans": len(members), "false_ears": sum(case.false_ears for case in members)}
+        if ears:
+            described |= {"ears": len(ears), "found": sum(ear.found for ear in ears)}
+            described["right_side"] = sum(bool(ear.side_right) for ear in ears)
+            for name in ("dice", "iou", "average_hausdorff_mm", "landmarks_mm", "mean_standard_deviation"):
+                described |= _spread(name, summarise(getattr(ear, name) for ear in ears))
+        groups[group] = described
+    return groups
+
+
+def _spread(name: str, summary: Summary) -> dict[str, float]:
+    figures = {"mean": summary.mean, "sd": summary.deviation, "median": summary.median}
+    return {f"{name}_{kind}": float(f"{value:.4g}") for kind, value in figures.items() if np.isfinite(value)}
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    def told(value: Any) -> str:
+        if isinstance(value, float):
+            return f"{value:.4g}"
+        return ", ".join(map(told, value)) if isinstance(value, list | tuple) else str(value)
+
+    return "\n".join(f"- {key.replace('_', ' ')}: {told(value)}" for key, value in values.items()) or "none"

@@ -1,0 +1,108 @@
+"""What an evaluation leaves in its folder: cases.csv, tables.md and one HTML page that opens without a server."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from InnerEarAILib.evaluation.evaluate import Outcome
+from InnerEarAILib.evaluation.figures import figures
+from InnerEarAILib.evaluation.tables import Table, case_rows, comparison_table, tables
+from InnerEarAILib.volume import InputError
+
+NOTICE = "For research use; not a medical device."
+
+_STYLE = (
+    "body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:72em;padding:0 1em;color:#222}"
+    "table{border-collapse:collapse;font-size:13px;margin:.4em 0}th,td{padding:.25em .8em;text-align:left;"
+    "border-bottom:1px solid #ddd}th{border-bottom:2px solid #888}.note{color:#666;font-size:13px}"
+    "svg{max-width:100%;height:auto}"
+)
+
+
+def write_report(output: Path, outcomes: Sequence[Outcome]) -> tuple[Path, ...]:
+    """Writes cases.csv, tables.md and index.html; each is whole or as it was.
+
+    Args:
+        output: made if absent.
+        outcomes: one a model.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: if the folder cannot be written to.
+    """
+    sections = [(f"Model {one.model}", _said(one), tables(one.figures), figures(one.figures)) for one in outcomes]
+    versus = [
+        comparison_table(outcomes[0].model, outcomes[0].figures, other.model, other.figures) for other in outcomes[1:]
+    ]
+    if compared := tuple(table for table in versus if table.rows):
+        sections.append(("Models compared", "", compared, {}))
+    rows = [case_rows(one.model, one.figures) for one in outcomes]
+    texts = {
+        "cases.csv": rows[0] + "".join(text.partition("\n")[2] for text in rows[1:]),
+        "tables.md": "\n".join(_markdown(title, said, made) for title, said, made, _ in sections),
+        "index.html": _page(sections),
+    }
+    return tuple(write_text(output / name, text) for name, text in texts.items())
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Writes a text file, whole or not at all.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
+            unfinished = Path(folder, path.name)
+            unfinished.write_text(text, encoding="utf-8")
+            os.replace(unfinished, path)
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be written to {path.parent} ({error.strerror}).") from error
+    return path
+
+
+def _said(outcome: Outcome) -> str:
+    said = [f"{len(outcome.figures)} scans."]
+    if outcome.remaining:
+        said.append(f"Not done yet for want of time: {len(outcome.remaining)}; the same command goes on with them.")
+    if outcome.left_out:
+        said.append(f"Left out, since there is no locator: {', '.join(outcome.left_out)}.")
+    said += [f"Failed: {sentence}" for sentence in outcome.failed]
+    refusals = [f"{case.name}: {case.refusal}" for case in outcome.figures if case.refusal]
+    if refusals:
+        said.append(f"Refused: {' '.join(refusals)}")
+    return " ".join(said)
+
+
+def _markdown(title: str, said: str, made: Sequence[Table]) -> str:
+    return "\n".join([f"## {title}\n", f"{said}\n", *(table.markdown() for table in made)])
+
+
+def _page(sections) -> str:
+    parts = ["<h1>InnerEarAI: evaluation</h1>", f"<p class=note>{escape(NOTICE)}</p>"]
+    for title, said, made, drawn in sections:
+        parts += [f"<h2>{escape(title)}</h2>", f"<p>{escape(said)}</p>"]
+        parts += [_html(table) for table in made]
+        parts += [f"<h3>{escape(name)}</h3>{svg}" for name, svg in drawn.items()]
+        if not drawn and title.startswith("Model "):
+            parts.append("<p class=note>Figures are drawn where matplotlib is installed.</p>")
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>InnerEarAI: evaluation</title>'
+        f"<style>{_STYLE}</style></head><body>\n" + "\n".join(parts) + "\n</body></html>\n"
+    )
+
+
+def _html(table: Table) -> str:
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.columns)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
+    return (
+        f"<h3>{escape(table.title)}</h3><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        f"<p class=note>{escape(table.note)}</p>"
+    )

@@ -1,0 +1,308 @@
+"""The tables of an evaluation: rows for a spreadsheet, and Markdown like Tables 3 and 4 of Stebani et al. 2023."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+
+from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures, EarFigures
+from InnerEarAILib.evaluation.metrics import PAPER_VOXEL_MM, Summary, paired_test, summarise
+from InnerEarAILib.evaluation.suite import EARLESS_PREFIX, NORMAL_GROUPS, TURNED_PREFIX
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table in words: its title, a sentence below it, the heads of its columns, its cells."""
+
+    title: str
+    note: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def markdown(self) -> str:
+        """The table in Markdown; empty where it has no rows."""
+        if not self.rows:
+            return ""
+        lines = [self.columns, tuple("---" for _ in self.columns), *self.rows]
+        text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        return f"### {self.title}\n\n{text}\n\n{self.note}\n"
+
+
+def case_rows(model: str, cases: Sequence[CaseFigures]) -> str:
+    """One line of CSV for each true ear, and one for each scan without one."""
+    stream = io.StringIO()
+    columns = ["model", "case", "group", "false_ears", "seconds", "refusal", *EarFigures.__dataclass_fields__]
+    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for case in cases:
+        shared = {
+            "model": model,
+            "case": case.name,
+            "group": case.group,
+            "false_ears": case.false_ears,
+            "seconds": case.seconds,
+            "refusal": case.refusal,
+        }
+        for ear in case.ears or (None,):
+            own = {} if ear is None else {key: _cell(value) for key, value in asdict(ear).items()}
+            writer.writerow({**shared, **own})
+    return stream.getvalue()
+
+
+def tables(cases: Sequence[CaseFigures]) -> tuple[Table, ...]:
+    """All tables of one model that have something to say."""
+    made = (
+        segmentation_table(cases),
+        landmark_table(cases),
+        voxel_table(cases),
+        detection_table(cases),
+        deviation_table(cases),
+        calibration_table(cases),
+        orientation_table(cases),
+    )
+    return tuple(table for table in made if table.rows)
+
+
+def segmentation_table(cases: Sequence[CaseFigures]) -> Table:
+    """Like Table 3 of Stebani et al. 2023."""
+    measures: dict[str, Callable[[EarFigures], float]] = {
+        "DSC": lambda ear: ear.dice,
+        "IoU": lambda ear: ear.iou,
+        "VS": lambda ear: ear.volumetric_similarity,
+        "HD (mm)": lambda ear: ear.hausdorff_mm,
+        "⟨HD⟩ (mm)": lambda ear: ear.average_hausdorff_mm,
+        "⟨HD⟩ (voxels)": lambda ear: ear.average_hausdorff_mm / PAPER_VOXEL_MM,
+    }
+    return Table(
+        "Segmentation",
+        f"Mean ± SD (median). Voxels are those of {PAPER_VOXEL_MM} mm. A missed ear counts with DSC, IoU and VS of 0.",
+        ("group", "ears", *measures),
+        _rows_by_group(cases, measures, digits=3),
+    )
+
+
+def landmark_table(cases: Sequence[CaseFigures]) -> Table:
+    """Like Table 4 of Stebani et al. 2023."""
+    measures: dict[str, Callable[[EarFigures], float]] = {
+        "average (mm)": lambda ear: ear.landmarks_mm,
+        "helicotrema (mm)": lambda ear: ear.helicotrema_mm,
+        "oval window (mm)": lambda ear: ear.oval_window_mm,
+        "round window (mm)": lambda ear: ear.round_window_mm,
+        "average (voxels)": lambda ear: ear.landmarks_mm / PAPER_VOXEL_MM,
+    }
+    return Table(
+        "Landmarks",
+        f"Distance, mean ± SD (median), of the landmarks that were found. Voxels are those of {PAPER_VOXEL_MM} mm.",
+        ("group", "ears", *measures),
+        _rows_by_group(cases, measures, digits=2),
+    )
+
+
+def voxel_table(cases: Sequence[CaseFigures]) -> Table:
+    """Like Table 1 of Hussain et al. 2021."""
+    measures: dict[str, Callable[[EarFigures], float]] = {
+        "accuracy": lambda ear: ear.accuracy,
+        "precision": lambda ear: ear.precision,
+        "recall": lambda ear: ear.recall,
+        "specificity": lambda ear: ear.specificity,
+        "Jaccard": lambda ear: ear.iou,
+    }
+    return Table(
+        "Voxels",
+        "Mean ± SD (median) over the box round both labyrinths; accuracy and specificity depend on its size.",
+        ("group", "ears", *measures),
+        _rows_by_group(cases, measures, digits=3),
+    )
+
+
+def detection_table(cases: Sequence[CaseFigures]) -> Table:
+    """What was found, missed and invented."""
+    rows = []
+    for group, members in by_group(cases):
+        ears = [ear for case in members for ear in case.ears]
+        found = [ear for ear in ears if ear.found]
+        rows.append(
+            (
+                group,
+                str(len(members)),
+                f"{len(found)} of {len(ears)}" if ears else "none to find",
+                f"{sum(bool(ear.side_right) for ear in found)} of {len(found)}" if found else "–",
+                str(sum(case.false_ears for case in members)),
+                _number(summarise(case.seconds for case in members if not case.refusal).mean, 0),
+            )
+        )
+    return Table(
+        "Detection",
+        "False ears are labyrinths where there is none. Seconds are of the route, mean over the scans.",
+        ("group", "scans", "ears found", "side right", "false ears", "seconds"),
+        tuple(rows),
+    )
+
+
+def deviation_table(cases: Sequence[CaseFigures]) -> Table:
+    """The out-of-distribution signal by group, against that of normal ears."""
+    usual = normal_deviations(cases)
+    rows = []
+    for group, members in by_group(cases):
+        summary = summarise(deviation for case in members for deviation in deviations(case))
+        if summary.count:
+            times = summary.mean / usual.mean if usual.count else float("nan")
+            rows.append((group, str(summary.count), _scientific(summary), _number(times, 1)))
+    return Table(
+        "Uncertainty",
+        "Standard deviation over the ten views, mean per voxel of the region; against the mean of normal ears "
+        f"({_scientific(usual)}).",
+        ("group", "ears", "mean ± SD (median)", "times normal"),
+        tuple(rows),
+    )
+
+
+def calibration_table(cases: Sequence[CaseFigures]) -> Table:
+    """The share of wrong voxels among those of each class of stated standard deviation."""
+    counts = calibration(cases)
+    rows = tuple(
+        (
+            f"{low:g} to {high:g}",
+            str(voxels),
+            f"{100 * wrong / voxels:.2f} %" if voxels else "–",
+        )
+        for (low, high), (voxels, wrong) in zip(pairwise(CALIBRATION_EDGES), counts, strict=True)
+    )
+    return Table(
+        "Calibration",
+        "Voxels of the truth's lattice round the labyrinths, over all scans that show an ear.",
+        ("stated standard deviation", "voxels", "wrong"),
+        rows if any(voxels for voxels, _ in counts) else (),
+    )
+
+
+def orientation_table(cases: Sequence[CaseFigures]) -> Table:
+    """What turning the patient does."""
+    rows = tuple(
+        (
+            name,
+            turn,
+            f"{dice:.3f}",
+            f"{change:+.4f}",
+        )
+        for name, turn, dice, change in orientation_changes(cases)
+    )
+    return Table(
+        "Orientation",
+        "The same scan with the patient lying in another way.",
+        ("scan", "way", "DSC", "change"),
+        rows,
+    )
+
+
+def comparison_table(
+    first: str, first_cases: Sequence[CaseFigures], second: str, second_cases: Sequence[CaseFigures]
+) -> Table:
+    """Two models on the ears that both were judged on, with Wilcoxon's signed-rank test."""
+    others = {(case.name, ear.side): ear for case in second_cases for ear in case.ears}
+    pairs = [
+        (ear, others[case.name, ear.side])
+        for case in first_cases
+        for ear in case.ears
+        if (case.name, ear.side) in others
+    ]
+    measures = {"DSC": ("dice", 3), "⟨HD⟩ (mm)": ("average_hausdorff_mm", 3), "landmarks (mm)": ("landmarks_mm", 2)}
+    rows = []
+    for title, (name, digits) in measures.items():
+        ours = [getattr(ear, name) for ear, _ in pairs]
+        theirs = [getattr(ear, name) for _, ear in pairs]
+        test = paired_test(ours, theirs)
+        if test.pairs:
+            described = (_spread(summarise(ours), digits), _spread(summarise(theirs), digits))
+            rows.append((title, *described, str(test.pairs), f"{test.p_value:.3g}"))
+    return Table(
+        f"{first} against {second}",
+        "Mean ± SD (median); p of Wilcoxon's signed-rank test, two-sided, over the ears that both have a figure for.",
+        ("figure", first, second, "pairs", "p"),
+        tuple(rows),
+    )
+
+
+def by_group(cases: Sequence[CaseFigures]) -> list[tuple[str, list[CaseFigures]]]:
+    """The cases by group, groups in the order in which they first appear; normal ears first, scans without one last."""
+    groups: dict[str, list[CaseFigures]] = {}
+    for case in cases:
+        groups.setdefault(case.group, []).append(case)
+    ranks = {group: rank for rank, group in enumerate(NORMAL_GROUPS, start=-len(NORMAL_GROUPS))}
+
+    def rank(group: str) -> int:
+        return 2 if group.startswith(EARLESS_PREFIX) else 1 if group.startswith(TURNED_PREFIX) else ranks.get(group, 0)
+
+    return sorted(groups.items(), key=lambda pair: rank(pair[0]))
+
+
+def deviations(case: CaseFigures) -> list[float]:
+    """Mean standard deviations of everything that was found in a scan."""
+    return [*(ear.mean_standard_deviation for ear in case.ears), *case.false_deviations]
+
+
+def normal_deviations(cases: Iterable[CaseFigures]) -> Summary:
+    """Mean standard deviations of the normal ears."""
+    return summarise(value for case in cases if case.group in NORMAL_GROUPS for value in deviations(case))
+
+
+def calibration(cases: Iterable[CaseFigures]) -> list[tuple[int, int]]:
+    """For each class of CALIBRATION_EDGES the voxels, and the wrong ones, of all cases."""
+    totals = [(0, 0)] * (len(CALIBRATION_EDGES) - 1)
+    for case in cases:
+        totals = [(a + c, b + d) for (a, b), (c, d) in zip(totals, case.calibration, strict=True)]
+    return totals
+
+
+def orientation_changes(cases: Sequence[CaseFigures]) -> list[tuple[str, str, float, float]]:
+    """Original's name, the turn, Dice of the turned copy, and its change, for every ear of every turned copy."""
+    originals = {case.name: case for case in cases}
+    return [
+        (case.original, case.group, ear.dice, ear.dice - before.dice)
+        for case in cases
+        if case.original in originals
+        for ear, before in zip(case.ears, originals[case.original].ears, strict=True)
+    ]
+
+
+def _rows_by_group(
+    cases: Sequence[CaseFigures], measures: dict[str, Callable[[EarFigures], float]], digits: int
+) -> tuple[tuple[str, ...], ...]:
+    rows = []
+    for group, members in by_group(cases):
+        ears = [ear for case in members for ear in case.ears]
+        if ears:
+            cells = (_spread(summarise(map(measure, ears)), digits) for measure in measures.values())
+            rows.append((group, str(len(ears)), *cells))
+    return tuple(rows)
+
+
+def _spread(summary: Summary, digits: int) -> str:
+    if not summary.count:
+        return "–"
+    if summary.count == 1:
+        return _number(summary.mean, digits)
+    return f"{summary.mean:.{digits}f} ± {summary.deviation:.{digits}f} ({summary.median:.{digits}f})"
+
+
+def _scientific(summary: Summary) -> str:
+    if not summary.count:
+        return "not measured"
+    if summary.count == 1:
+        return f"{summary.mean:.2e}"
+    return f"{summary.mean:.2e} ± {summary.deviation:.1e} ({summary.median:.2e})"
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if value == value else "–"
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.6g}"
+    if isinstance(value, tuple):
+        return " ".join(value)
+    return "" if value is None else value

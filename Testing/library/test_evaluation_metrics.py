@@ -1,0 +1,160 @@
+"""Metrics of the evaluation: against cases computed by hand, against MONAI, and their laws."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from InnerEarAILib.evaluation.metrics import (
+    landmark_errors_mm,
+    mean_of_all,
+    paired_test,
+    roc_area,
+    segmentation_metrics,
+    summarise,
+    to_paper_voxels,
+    voxel_metrics,
+)
+
+SHAPE = (12, 13, 14)
+
+
+def box(lower, upper, shape=SHAPE):
+    mask = np.zeros(shape, bool)
+    mask[tuple(slice(a, b) for a, b in zip(lower, upper, strict=True))] = True
+    return mask
+
+
+def blobs(seed, shape=SHAPE):
+    rng = np.random.default_rng(seed)
+    return rng.random(shape) < 0.3, rng.random(shape) < 0.3
+
+
+def test_a_box_shifted_by_half_has_the_overlap_of_the_rule():
+    found, truth = box((2, 2, 2), (6, 6, 6)), box((2, 2, 4), (6, 6, 8))
+    metrics = segmentation_metrics(found, truth)
+    assert metrics.dice == pytest.approx(0.5)
+    assert metrics.iou == pytest.approx(1 / 3)
+    assert metrics.volumetric_similarity == pytest.approx(1.0)
+
+
+def test_hausdorff_distances_of_a_longer_box_are_the_hand_computed_ones():
+    # Along i with 0.5 mm voxels: the truth has 4 voxels, the result those and 2 more, 1 and 2 voxels off.
+    found, truth = box((3, 3, 2), (4, 4, 8)), box((3, 3, 2), (4, 4, 6))
+    metrics = segmentation_metrics(found, truth, (0.5, 1.0, 2.0))
+    assert metrics.hausdorff_mm == pytest.approx(1.0)
+    # From the result: (4 · 0 + 0.5 + 1.0) / 6; from the truth: 0; the mean of both.
+    assert metrics.average_hausdorff_mm == pytest.approx((1.5 / 6 + 0.0) / 2, abs=1e-6)
+    assert metrics.volumetric_similarity == pytest.approx(1 - 2 / 10)
+
+
+def test_distances_respect_anisotropic_voxels():
+    found, truth = box((3, 3, 3), (4, 4, 4)), box((6, 3, 3), (7, 4, 4))
+    assert segmentation_metrics(found, truth, (0.1, 0.2, 0.7)).hausdorff_mm == pytest.approx(2.1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_overlap_and_hausdorff_agree_with_monai(seed):
+    torch = pytest.importorskip("torch")
+    monai_metrics = pytest.importorskip("monai.metrics")
+    found, truth = blobs(seed)
+    first, second = (torch.from_numpy(mask[None, None].astype(np.float32)) for mask in (found, truth))
+    metrics = segmentation_metrics(found, truth)
+    assert metrics.dice == pytest.approx(float(monai_metrics.compute_dice(first, second)), abs=1e-6)
+    assert metrics.iou == pytest.approx(float(monai_metrics.compute_iou(first, second)), abs=1e-6)
+    distance = monai_metrics.compute_hausdorff_distance(first, second, include_background=True)
+    assert metrics.hausdorff_mm == pytest.approx(float(distance), abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_voxel_metrics_and_area_agree_with_monai(seed):
+    torch = pytest.importorskip("torch")
+    monai_metrics = pytest.importorskip("monai.metrics")
+    found, truth = blobs(seed)
+    probability = np.random.default_rng(seed).random(SHAPE) * 0.7 + 0.3 * truth
+    first, second = (torch.from_numpy(mask[None, None].astype(np.float32)) for mask in (found, truth))
+    confusion = monai_metrics.get_confusion_matrix(first, second)
+    ours = voxel_metrics(found, truth)
+    for name in ("accuracy", "precision", "recall", "specificity"):
+        theirs = monai_metrics.compute_confusion_matrix_metric(name, confusion)
+        assert getattr(ours, name) == pytest.approx(float(theirs), abs=1e-6), name
+    area = monai_metrics.compute_roc_auc(torch.from_numpy(probability.ravel()), torch.from_numpy(truth.ravel() * 1))
+    assert roc_area(probability, truth) == pytest.approx(float(area), abs=1e-6)
+
+
+def test_voxel_metrics_of_a_table_of_four_are_the_hand_computed_ones():
+    truth = np.array([[[1, 1, 1, 0, 0, 0, 0, 0, 0, 0]]], bool)
+    found = np.array([[[1, 1, 0, 1, 0, 0, 0, 0, 0, 0]]], bool)
+    metrics = voxel_metrics(found, truth)
+    assert metrics.accuracy == pytest.approx(0.8)
+    assert metrics.precision == pytest.approx(2 / 3)
+    assert metrics.recall == pytest.approx(2 / 3)
+    assert metrics.specificity == pytest.approx(6 / 7)
+    assert metrics.jaccard == pytest.approx(0.5)
+
+
+def test_area_under_the_curve_counts_ties_half():
+    truth = np.array([1, 1, 0, 0], bool)
+    # Pairs: 0.9 beats both; 0.5 beats 0.1 and ties with 0.5.
+    assert roc_area(np.array([0.9, 0.5, 0.5, 0.1]), truth) == pytest.approx(3.5 / 4)
+    assert math.isnan(roc_area(np.ones(4), np.ones(4, bool)))
+
+
+def test_nothing_found_is_no_overlap_and_no_distance():
+    nothing, truth = np.zeros(SHAPE, bool), box((1, 1, 1), (3, 3, 3))
+    metrics = segmentation_metrics(nothing, truth)
+    assert (metrics.dice, metrics.iou, metrics.volumetric_similarity) == (0.0, 0.0, 0.0)
+    assert math.isnan(metrics.hausdorff_mm)
+    assert math.isnan(voxel_metrics(nothing, truth).precision)
+    assert math.isnan(segmentation_metrics(nothing, nothing).dice)
+
+
+def test_masks_of_different_shapes_are_refused():
+    with pytest.raises(ValueError, match="different shapes"):
+        segmentation_metrics(np.zeros((2, 2, 2), bool), np.zeros((2, 2, 3), bool))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), shift=st.tuples(*[st.integers(0, 4)] * 3))
+def test_metrics_are_symmetric_and_do_not_depend_on_the_place(seed, shift):
+    rng = np.random.default_rng(seed)
+    small = rng.random((2, 6, 7, 8)) < 0.3
+    small[:, 3, 3, 3] = True
+    pad = [(place, 5 - place) for place in shift]
+    found, truth = (np.pad(mask, pad) for mask in small)
+    here, there = segmentation_metrics(*small, (0.3, 0.4, 0.5)), segmentation_metrics(found, truth, (0.3, 0.4, 0.5))
+    assert np.allclose(list(vars(here).values()), list(vars(there).values()))
+    turned = segmentation_metrics(truth, found, (0.3, 0.4, 0.5))
+    assert np.allclose(list(vars(there).values()), list(vars(turned).values()))
+    assert here.average_hausdorff_mm <= here.hausdorff_mm
+    assert here.iou == pytest.approx(here.dice / (2 - here.dice))
+
+
+def test_landmark_errors_are_distances_and_a_missing_one_has_none():
+    truth = {"helicotrema": np.zeros(3), "oval window": np.ones(3), "round window": np.ones(3)}
+    found = {"helicotrema": np.array([3.0, 4.0, 0.0]), "oval window": None}
+    errors = landmark_errors_mm(found, truth)
+    assert errors["helicotrema"] == pytest.approx(5.0)
+    assert math.isnan(errors["oval window"])
+    assert math.isnan(errors["round window"])
+    assert mean_of_all(errors.values()) == pytest.approx(5.0)
+    assert to_paper_voxels(0.33) == pytest.approx(3.333, abs=1e-3)
+
+
+def test_summary_passes_over_what_does_not_exist():
+    summary = summarise([1.0, 2.0, float("nan"), None, 6.0])
+    assert (summary.count, summary.mean, summary.median) == (3, 3.0, 2.0)
+    assert summary.deviation == pytest.approx(math.sqrt(7))
+    assert summarise([]).count == 0
+    assert math.isnan(summarise([1.0]).deviation)
+
+
+def test_paired_test_is_the_tabulated_one():
+    # Differences 1 to 6, all of one sign: the smaller rank sum is 0 and p = 2 / 2⁶, exact.
+    outcome = paired_test([2, 4, 6, 8, 10, 12], [1, 2, 3, 4, 5, 6])
+    assert (outcome.pairs, outcome.statistic) == (6, 0.0)
+    assert outcome.p_value == pytest.approx(2 / 64)
+    assert paired_test([1.0, 2.0], [1.0, 2.0]).p_value == 1.0
+    assert paired_test([1.0, float("nan")], [2.0, 2.0]).pairs == 1
