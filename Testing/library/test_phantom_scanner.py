@@ -42,8 +42,8 @@ class Ball:
         self.centre, self.radius = np.array(centre), radius
         marks = {
             "helicotrema": self.centre,
-            "oval window": self.centre + [0, radius, 0],
-            "round window": self.centre + [0, 0, radius],
+            "oval window": self.centre + np.array([0, radius, 0]),
+            "round window": self.centre + np.array([0, 0, radius]),
         }
         self.ears = (PhantomEar("right", marks, {}),)
 

@@ -107,7 +107,7 @@ def _interpolate_block(lattice: Tensor, indices_ijk: Tensor, outside: Tensor | N
     if outside is not None:
         block = block - outside.to(block)[:, None, None, None]
     size = (high - low).to(torch.float32)
-    positions = (2 * (indices_ijk - low) + 1) / size - 1
+    positions = (2 * (indices_ijk.to(torch.float32) - low) + 1) / size - 1
     sampled = F.grid_sample(
         block[None],
         positions[None, None, None],
