@@ -17,8 +17,8 @@ from InnerEarAILib.evaluation.cases import (
     turned,
     write_case,
 )
-from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures, compare
-from InnerEarAILib.evaluation.evaluate import Judged, evaluate
+from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures, compare, compare_places
+from InnerEarAILib.evaluation.evaluate import evaluate, judged_route
 from InnerEarAILib.evaluation.report import write_report
 from InnerEarAILib.evaluation.tables import comparison_table, orientation_changes, tables
 from InnerEarAILib.landmark_files import write_landmarks
@@ -30,6 +30,10 @@ from library.scans import affine, noisy_scan, painted_ear, scan_result
 
 CENTRE = np.array([-38.0, 4.0, 7.0])
 ELLIPSOID_MM3 = 4 / 3 * np.pi * 3 * 4 * 5
+
+
+def beside(*shift):
+    return CENTRE + np.array(shift)
 
 
 def true_ear(centre=CENTRE, side="right"):
@@ -47,7 +51,7 @@ def recipe(name="scan_1", group="multi-slice, fresh", ears=None, **changes):
 
 
 def judged(answer=lambda scan: scan_result([painted_ear("right", CENTRE)]), **key):
-    return Judged("clinical", answer, key, has_locator=True)
+    return judged_route("clinical", answer, key)
 
 
 def test_the_truth_itself_is_found_perfect():
@@ -104,9 +108,19 @@ def test_two_ears_are_told_apart_and_a_wrong_side_is_counted():
     assert [ear.side_right for ear in figures.ears] == [True, False]
 
 
+def test_a_locator_is_judged_by_places_alone():
+    figures = compare_places(case(), [CENTRE + 40, beside(0, 3, 4)], 1.0)
+    (ear,) = figures.ears
+    assert ear.found
+    assert ear.centre_mm == pytest.approx(5.0, abs=0.1)
+    assert np.isnan(ear.dice)
+    assert figures.false_ears == 1
+    assert [table.title for table in tables([figures])] == ["Detection"]
+
+
 def test_calibration_counts_wrong_voxels_by_stated_deviation():
     exact = compare(case(), scan_result([painted_ear("right", CENTRE)]), 0.0)
-    off = compare(case(), scan_result([painted_ear("right", CENTRE + (0.6, 0, 0))]), 0.0)
+    off = compare(case(), scan_result([painted_ear("right", beside(0.6, 0, 0))]), 0.0)
     assert len(exact.calibration) == len(CALIBRATION_EDGES) - 1
     assert sum(wrong for _, wrong in exact.calibration) == 0
     assert sum(wrong for _, wrong in off.calibration) > 0
@@ -251,7 +265,7 @@ def outcome_of_many(tmp_path):
         if scan.name == "knee":
             return scan_result([painted_ear("left", CENTRE)])
         shift = {"good": 0.1, "fair": 0.5, "turned": 0.3}[scan.name]
-        return scan_result([painted_ear("right", CENTRE + (shift, 0, 0))])
+        return scan_result([painted_ear("right", beside(shift, 0, 0))])
 
     good = recipe("good")
     copy = CaseRecipe("turned", "turned 40° oblique", lambda obtain: replace(obtain(good), name="turned",
@@ -274,7 +288,7 @@ def test_tables_say_what_was_measured(tmp_path):
     ]
     groups = [row[0] for row in made["Detection"].rows]
     assert groups == ["multi-slice, fresh", "turned 40° oblique", "no ear: knee"]
-    assert made["Detection"].rows[2][2:5] == ("none to find", "–", "1")
+    assert made["Detection"].rows[2][2:6] == ("none to find", "–", "–", "1")
     assert made["Landmarks"].rows[0][2].startswith("0.30 ± 0.28 (0.30)")
     assert made["Uncertainty"].rows[2][3] == "1.0"
     ((original, _, dice, change),) = orientation_changes(outcome.figures)

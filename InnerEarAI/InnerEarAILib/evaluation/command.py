@@ -89,9 +89,6 @@ def run_evaluate_command(chosen: argparse.Namespace, judge: Callable | None = No
     from InnerEarAILib.model_store import load_card
 
     cards = [load_card(name, chosen.models) for name in ([chosen.card] if chosen.card else chosen.model)]
-    for card in cards:
-        if card.role != "segmenter":
-            raise InputError(f"“{card.name}” finds ears and segments none; name a model that segments.")
     try:
         device = str(choose_device(chosen.device))
     except DeviceError as error:
@@ -99,7 +96,7 @@ def run_evaluate_command(chosen: argparse.Namespace, judge: Callable | None = No
     outcomes = []
     for card in cards:
         judged = (judge or judged_model)(card, chosen.models, device, chosen.views, chosen.whole_volume)
-        recipes = _recipes(chosen, card.spacing_mm, device)
+        recipes = _recipes(chosen, card, device)
         minutes = None if chosen.minutes is None else chosen.minutes / len(cards)
         outcomes.append(evaluate(judged, recipes, chosen.output, chosen.drawn, minutes, _say))
         files = write_report(chosen.output, outcomes)
@@ -137,20 +134,20 @@ def check_arguments(chosen: argparse.Namespace) -> None:
             raise InputError(f"--anatomy takes LABYRINTH LANDMARKS [TISSUES], got {len(files)} files.")
 
 
-def _recipes(chosen: argparse.Namespace, spacing_mm: float, device: str):
+def _recipes(chosen: argparse.Namespace, card: Any, device: str) -> Any:
     from InnerEarAILib.evaluation.given_cases import anatomy_recipes, labelled_recipe, read_manifest, renamed_apart
     from InnerEarAILib.evaluation.suite import suite
 
     if chosen.card:
-        return suite(spacing_mm, chosen.quick, device)
+        return suite(card.spacing_mm, card.role, chosen.quick, device)
     recipes = []
     if chosen.data:
-        recipes += read_manifest(chosen.data, spacing_mm, device)
+        recipes += read_manifest(chosen.data, card.spacing_mm, device)
     for scan, labels, *landmarks in chosen.case:
         recipes.append(labelled_recipe(scan, labels, landmarks[0] if landmarks else None))
     for labyrinth, landmarks, *tissues in chosen.anatomy:
         files = (labyrinth, landmarks, tissues[0] if tissues else None)
-        recipes += anatomy_recipes(files, chosen.scanner, spacing_mm, device)
+        recipes += anatomy_recipes(files, chosen.scanner, card.spacing_mm, device)
     return renamed_apart(recipes)
 
 

@@ -37,8 +37,10 @@ class EarFigures:
 
     Attributes:
         side: the true side.
-        found: whether a labyrinth was found there; the overlaps of one that was not are 0.
-        side_right: whether the result names the true side; None where nothing was found.
+        found: whether a labyrinth was found there; the overlaps of one that was not are 0. A locator finds places
+            alone: of its figures those of shape and landmarks are NaN.
+        centre_mm: distance between the found and the true centre.
+        side_right: whether the result names the true side; None where nothing was found, or no side is told.
         dice, iou, volumetric_similarity, hausdorff_mm, average_hausdorff_mm: see metrics.SegmentationMetrics.
         accuracy, precision, recall, specificity: see metrics.VoxelMetrics; over the box round both labyrinths.
         helicotrema_mm, oval_window_mm, round_window_mm: landmark errors.
@@ -50,6 +52,7 @@ class EarFigures:
 
     side: str
     found: bool
+    centre_mm: float
     side_right: bool | None
     dice: float
     iou: float
@@ -122,9 +125,10 @@ def compare(case: EvaluationCase, result: ScanResult, seconds: float) -> CaseFig
     left = list(result.ears)
     ears, calibration = [], np.zeros((len(CALIBRATION_EDGES) - 1, 2), np.int64)
     for true_ear in case.ears:
-        found = _matching(true_ear, left)
+        place, centre_mm = _nearest(true_ear, [centre_of_mass(ear.segmentation) for ear in left])
+        found = None if place is None else left[place]
         left = [ear for ear in left if ear is not found]
-        figures, counts = _compared(true_ear, found)
+        figures, counts = _compared(true_ear, found, centre_mm)
         ears.append(figures)
         calibration += counts
     deviations = [ear.quality.mean_standard_deviation for ear in left]
@@ -140,11 +144,33 @@ def compare(case: EvaluationCase, result: ScanResult, seconds: float) -> CaseFig
     )
 
 
+def compare_places(case: EvaluationCase, centres_lps: Sequence[np.ndarray], seconds: float) -> CaseFigures:
+    """The figures of a locator, which finds places alone.
+
+    Args:
+        case: the scan and its truth.
+        centres_lps: (3,) LPS mm of every place where it sees a labyrinth.
+        seconds: that it took.
+    """
+    left, ears = list(centres_lps), []
+    for true_ear in case.ears:
+        place, distance_mm = _nearest(true_ear, left)
+        if place is not None:
+            left.pop(place)
+        nothing = {entry.name: NAN for entry in fields(EarFigures) if entry.type == "float"}
+        told = {"side": true_ear.side, "found": place is not None, "side_right": None, "flags": ()}
+        volume_mm3 = _true_volume_mm3(true_ear)
+        ears.append(EarFigures(**{**nothing, **told, "centre_mm": distance_mm, "true_volume_mm3": volume_mm3}))
+    deviations = (NAN,) * len(left)
+    return CaseFigures(
+        case.name, case.group, case.original, tuple(ears), len(left), deviations, _no_classes(), round(seconds, 2)
+    )
+
+
 def refused(case: EvaluationCase, sentence: str) -> CaseFigures:
     """The figures of a scan that the route refused: nothing was found."""
-    ears = tuple(_compared(ear, None)[0] for ear in case.ears)
-    none = tuple((0, 0) for _ in CALIBRATION_EDGES[1:])
-    return CaseFigures(case.name, case.group, case.original, ears, 0, (), none, 0.0, sentence)
+    ears = tuple(_compared(ear, None, NAN)[0] for ear in case.ears)
+    return CaseFigures(case.name, case.group, case.original, ears, 0, (), _no_classes(), 0.0, sentence)
 
 
 def comparison_grid(true_ear: TrueEar, found: EarResult | None) -> Grid:
@@ -162,15 +188,23 @@ def comparison_grid(true_ear: TrueEar, found: EarResult | None) -> Grid:
     return Grid(tuple(int(n) for n in (last - first + 1)[::-1]), affine)
 
 
-def _matching(true_ear: TrueEar, candidates: Sequence[EarResult]) -> EarResult | None:
-    """The found ear whose centre is nearest to the true one's, if it is near enough to be the same."""
+def _nearest(true_ear: TrueEar, centres_lps: Sequence[np.ndarray]) -> tuple[int | None, float]:
+    """Which place is nearest to the true ear's, and how far off; None and NaN where none is near enough."""
     centre = centre_of_mass(true_ear.labyrinth)
-    near = [(float(np.linalg.norm(centre_of_mass(ear.segmentation) - centre)), n) for n, ear in enumerate(candidates)]
+    near = [(float(np.linalg.norm(place - centre)), number) for number, place in enumerate(centres_lps)]
     near = [pair for pair in near if pair[0] <= SAME_EAR_MM]
-    return candidates[min(near)[1]] if near else None
+    return (min(near)[1], min(near)[0]) if near else (None, NAN)
 
 
-def _compared(true_ear: TrueEar, found: EarResult | None) -> tuple[EarFigures, np.ndarray]:
+def _true_volume_mm3(true_ear: TrueEar) -> float:
+    return float(np.count_nonzero(true_ear.labyrinth.voxels) * true_ear.labyrinth.spacing_mm.prod())
+
+
+def _no_classes() -> tuple[tuple[int, int], ...]:
+    return ((0, 0),) * (len(CALIBRATION_EDGES) - 1)
+
+
+def _compared(true_ear: TrueEar, found: EarResult | None, centre_mm: float) -> tuple[EarFigures, np.ndarray]:
     grid = comparison_grid(true_ear, found)
     truth = _mask_on(grid, true_ear.labyrinth)
     here = np.zeros_like(truth) if found is None else _mask_on(grid, found.segmentation)
@@ -182,6 +216,7 @@ def _compared(true_ear: TrueEar, found: EarResult | None) -> tuple[EarFigures, n
     figures = EarFigures(
         side=true_ear.side,
         found=found is not None,
+        centre_mm=centre_mm,
         side_right=None if found is None else found.side == true_ear.side,
         **asdict(overlap),
         accuracy=voxels.accuracy,
@@ -193,7 +228,7 @@ def _compared(true_ear: TrueEar, found: EarResult | None) -> tuple[EarFigures, n
         round_window_mm=errors["round window"],
         landmarks_mm=mean_of_all(errors.values()),
         volume_mm3=0.0 if found is None else found.quality.volume_mm3,
-        true_volume_mm3=float(np.count_nonzero(true_ear.labyrinth.voxels) * true_ear.labyrinth.spacing_mm.prod()),
+        true_volume_mm3=_true_volume_mm3(true_ear),
         mean_standard_deviation=NAN if deviation is None else deviation,
         flags=() if found is None else tuple(found.quality.flags),
     )

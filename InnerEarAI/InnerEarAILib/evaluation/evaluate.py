@@ -17,14 +17,19 @@ from typing import Any
 from InnerEarAILib import __version__
 from InnerEarAILib.ear_result import ScanResult
 from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, obtained
-from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures, compare, refused
+from InnerEarAILib.evaluation.comparison import (
+    CALIBRATION_EDGES,
+    CaseFigures,
+    EarFigures,
+    compare,
+    compare_places,
+    refused,
+)
 from InnerEarAILib.failures import failure_of
 from InnerEarAILib.landmark_files import write_json
-from InnerEarAILib.model_store import ModelCard, ModelError, list_models
-from InnerEarAILib.progress import Cancelled
+from InnerEarAILib.model_store import ModelCard, ModelError, list_models, load_network
+from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.volume import InputError, Volume
-
-SegmentFunction = Callable[[Volume], ScanResult]
 
 COMPARISON_VERSION = 1
 """Rises with every change of how figures are computed: earlier ones are then computed anew."""
@@ -32,17 +37,17 @@ COMPARISON_VERSION = 1
 
 @dataclass(frozen=True)
 class Judged:
-    """A model as it is judged: the route with its options.
+    """A model as it is judged: with its options.
 
     Attributes:
         name: of the model.
-        segment: from a scan to its result; raises InputError for a scan that it refuses.
+        figures: from a case to its figures; raises InputError for a scan that is refused.
         key: JSON-able, all that its results depend on.
         has_locator: whether it can look for ears in a whole head.
     """
 
     name: str
-    segment: SegmentFunction
+    figures: Callable[[EvaluationCase], CaseFigures]
     key: Mapping[str, Any]
     has_locator: bool
 
@@ -69,16 +74,18 @@ class Outcome:
 def judged_model(
     card: ModelCard, models_directory: Path | None, device: str = "auto", views: int = 10, whole_volume: bool = False
 ) -> Judged:
-    """The route with a model of the store.
+    """The route with a model of the store, or a locator by itself.
 
     Args:
-        card: of a segmenter.
+        card: of any model.
         models_directory: where it and the locator are; None for the shipped ones.
         device, views: see segmenter.SegmenterOptions.
         whole_volume: look everywhere without finding the ears first; also done where there is no locator.
     """
     from InnerEarAILib.segmenter import SegmenterOptions, segment
 
+    if card.role == "locator":
+        return _judged_locator(card, device)
     locator = next((one for one in list_models(models_directory) if one.role == "locator"), None)
     locate = locator is not None and not whole_volume
     options = SegmenterOptions(model=card.name, device=device, views=views, locate=locate)
@@ -88,7 +95,43 @@ def judged_model(
         "views": views,
         "library": __version__,
     }
-    return Judged(card.name, lambda scan: segment(scan, options, models_directory=models_directory), key, locate)
+    return judged_route(card.name, lambda scan: segment(scan, options, models_directory=models_directory), key, locate)
+
+
+def judged_route(
+    name: str, segment: Callable[[Volume], ScanResult], key: Mapping[str, Any], has_locator: bool = True
+) -> Judged:
+    """Anything that gives a scan's result, as something to be judged.
+
+    Args:
+        name: of the model.
+        segment: from a scan to its result; raises InputError for a scan that it refuses.
+        key, has_locator: see Judged.
+    """
+
+    def figures(case: EvaluationCase) -> CaseFigures:
+        begin = time.monotonic()
+        result = segment(case.scan)
+        return compare(case, result, time.monotonic() - begin)
+
+    return Judged(name, figures, key, has_locator)
+
+
+def _judged_locator(card: ModelCard, device: str) -> Judged:
+    from InnerEarAILib.inference.device import choose_device
+    from InnerEarAILib.inference.locator import locate_ears
+    from InnerEarAILib.scan_checks import check_scan
+
+    chosen = choose_device(device)
+    network = load_network(card, chosen)
+
+    def figures(case: EvaluationCase) -> CaseFigures:
+        begin = time.monotonic()
+        check_scan(case.scan)
+        places = [found.centre_lps for found in locate_ears(case.scan, network, card, chosen, Progress())]
+        return compare_places(case, places, time.monotonic() - begin)
+
+    return Judged(card.name, figures, {"locator": card.weights_sha256, "library": __version__}, True)
 
 
 def evaluate(
@@ -133,7 +176,7 @@ def evaluate(
                 continue
             at = clock()
             try:
-                figures = _judged_on(judged, obtained(recipe, drawn or output / "drawn"), clock)
+                figures = _judged_on(judged, obtained(recipe, drawn or output / "drawn"))
             except (ModelError, Cancelled):
                 raise
             except Exception as error:  # one case that fails must not cost the others
@@ -152,24 +195,23 @@ def sentence(figures: CaseFigures) -> str:
     """One case in a line."""
     if figures.refusal:
         return f"refused ({figures.refusal})"
-    found = [
-        f"{ear.side} ear Dice {ear.dice:.3f}, landmarks {ear.landmarks_mm:.2f} mm"
-        if ear.found
-        else f"{ear.side} ear missed"
-        for ear in figures.ears
-    ]
+    found = [f"{ear.side} ear {_told(ear)}" if ear.found else f"{ear.side} ear missed" for ear in figures.ears]
     if figures.false_ears or not found:
         found.append(f"{figures.false_ears} ears where there is none")
     return f"{'; '.join(found)}; {figures.seconds:.0f} s"
 
 
-def _judged_on(judged: Judged, case: EvaluationCase, clock: Callable[[], float]) -> CaseFigures:
-    begin = clock()
+def _told(ear: EarFigures) -> str:
+    if ear.dice != ear.dice:
+        return f"{ear.centre_mm:.1f} mm off"
+    return f"Dice {ear.dice:.3f}, landmarks {ear.landmarks_mm:.2f} mm"
+
+
+def _judged_on(judged: Judged, case: EvaluationCase) -> CaseFigures:
     try:
-        result = judged.segment(case.scan)
+        return judged.figures(case)
     except InputError as error:
         return refused(case, str(error))
-    return compare(case, result, clock() - begin)
 
 
 def _key(judged: Judged, recipe: CaseRecipe) -> str:

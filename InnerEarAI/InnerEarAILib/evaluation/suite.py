@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, turned
 from InnerEarAILib.evaluation.phantom_cases import PhantomRecipe, described, drawn_phantom, finest_useful_mm
+from InnerEarAILib.model_store import Role
 
 NORMAL_GROUPS = ("multi-slice, fresh", "cone-beam, fresh", "flat-panel, fresh")
 """Normal ears of living patients: the first rows, and what "usual" means for the uncertainty."""
@@ -19,21 +20,21 @@ TURNED_PREFIX = "turned"
 _SCANNERS = {"multi_slice": "multi-slice", "cone_beam": "cone-beam", "flat_panel": "flat-panel"}
 
 _EARS = (
-    # scanner, state, variant, group, quick, full
-    ("multi_slice", "fresh", "normal", NORMAL_GROUPS[0], 2, 6),
-    ("cone_beam", "fresh", "normal", NORMAL_GROUPS[1], 0, 4),
-    ("flat_panel", "fresh", "normal", NORMAL_GROUPS[2], 1, 5),
-    ("flat_panel", "dry", "normal", "flat-panel, dry", 0, 2),
-    ("flat_panel", "embalmed", "normal", "flat-panel, embalmed", 0, 2),
-    ("flat_panel", "embedded", "normal", "flat-panel, embedded", 0, 2),
-    ("multi_slice", "fresh", "otosclerosis", "multi-slice, otosclerosis", 1, 2),
-    ("multi_slice", "fresh", "ossification", "multi-slice, ossification", 0, 2),
-    ("multi_slice", "fresh", "incomplete_partition", "multi-slice, incomplete partition", 0, 2),
+    # scanner, state, variant, group, counts by plan
+    ("multi_slice", "fresh", "normal", NORMAL_GROUPS[0], (2, 6, 2, 6)),
+    ("cone_beam", "fresh", "normal", NORMAL_GROUPS[1], (0, 4, 0, 3)),
+    ("flat_panel", "fresh", "normal", NORMAL_GROUPS[2], (1, 5, 0, 3)),
+    ("flat_panel", "dry", "normal", "flat-panel, dry", (0, 2, 0, 1)),
+    ("flat_panel", "embalmed", "normal", "flat-panel, embalmed", (0, 2, 0, 1)),
+    ("flat_panel", "embedded", "normal", "flat-panel, embedded", (0, 2, 0, 1)),
+    ("multi_slice", "fresh", "otosclerosis", "multi-slice, otosclerosis", (1, 2, 0, 1)),
+    ("multi_slice", "fresh", "ossification", "multi-slice, ossification", (0, 2, 0, 1)),
+    ("multi_slice", "fresh", "incomplete_partition", "multi-slice, incomplete partition", (0, 2, 0, 1)),
 )
 
-_EARLESS = (("knee", 1, 3), ("brain", 0, 2), ("air", 0, 1))
+_EARLESS = (("knee", (1, 3, 2, 8)), ("brain", (0, 2, 1, 6)), ("water", (0, 0, 0, 3)), ("air", (0, 1, 0, 1)))
 
-_HEADS = (0, 2)
+_HEADS = (0, 2, 1, 4)
 
 _TURNS = {
     "90° about x": Rotation.from_euler("x", 90, degrees=True),
@@ -43,51 +44,40 @@ _TURNS = {
 }
 """Ways in which the first two multi-slice cases are turned: the patient lies otherwise, the voxels are the same."""
 
-_TURNED_CASES = {"quick": (("40° oblique",), ()), "full": (tuple(_TURNS), ("90° about y", "40° oblique"))}
+_TURNED_CASES = ((("40° oblique",), ()), (tuple(_TURNS), ("90° about y", "40° oblique")), (), ())
+
+_PLANS = {("segmenter", True): 0, ("segmenter", False): 1, ("locator", True): 2, ("locator", False): 3}
+"""Place of a plan's counts in the tables above, by role and whether the evaluation is to be quick."""
 
 
-def suite(model_spacing_mm: float, quick: bool = False, device: str = "cpu") -> tuple[CaseRecipe, ...]:
+def suite(
+    model_spacing_mm: float, role: Role = "segmenter", quick: bool = False, device: str = "cpu"
+) -> tuple[CaseRecipe, ...]:
     """The cases of the shipped evaluation, in an order that lets every group have its first case early.
 
     Args:
         model_spacing_mm: of the model, which decides how finely scans are drawn.
+        role: of the model; a locator is judged on more heads and scans without an ear.
         quick: six scans instead of about forty.
         device: where the drawing is done.
     """
     finest_mm = finest_useful_mm(model_spacing_mm)
-    column = 0 if quick else 1
-    groups: list[list[CaseRecipe]] = []
-    first_number = 0
-    for scanner, state, variant, group, *counts in _EARS:
-        groups.append(
-            [
-                _recipe(PhantomRecipe(first_number + n, "ear", scanner, state, variant, finest_mm), group, device)
-                for n in range(counts[column])
-            ]
-        )
-        # Numbers are given out for many more ears than are used, so that a larger suite keeps the cases of this one.
-        first_number += 1000
-    originals = groups[0]
-    for turns, original in zip(_TURNED_CASES["quick" if quick else "full"], originals, strict=False):
-        groups.append([_turned_recipe(original, turn) for turn in turns])
-    for kind, *counts in _EARLESS:
-        groups.append(
-            [
-                _recipe(
-                    PhantomRecipe(first_number + n, "earless", "multi_slice", variant=kind, finest_mm=finest_mm),
-                    f"{EARLESS_PREFIX}: {kind}",
-                    device,
-                )
-                for n in range(counts[column])
-            ]
-        )
-        first_number += 1000
-    groups.append(
-        [
-            _recipe(PhantomRecipe(first_number + n, "head", "multi_slice", finest_mm=0.25), "whole heads", device)
-            for n in range(_HEADS[column])
-        ]
-    )
+    plan = _PLANS[role, quick]
+
+    def group_of(first: int, counts: tuple[int, ...], group: str, *what: str) -> list[CaseRecipe]:
+        numbers = range(first, first + counts[plan])
+        return [_recipe(PhantomRecipe(number, *what, finest_mm=finest_mm), group, device) for number in numbers]
+
+    groups = []
+    # Numbers are given out for many more cases than are used, so that a larger suite keeps the cases of this one.
+    for row, (scanner, state, variant, group, counts) in enumerate(_EARS):
+        groups.append(group_of(1000 * row, counts, group, "ear", scanner, state, variant))
+    originals = list(zip(groups[0], _TURNED_CASES[plan], strict=False))
+    groups += [[_turned_recipe(original, turn) for original, turns in originals if turn in turns] for turn in _TURNS]
+    for row, (kind, counts) in enumerate(_EARLESS):
+        words = ("earless", "multi_slice", "fresh", kind)
+        groups.append(group_of(100_000 + 1000 * row, counts, f"{EARLESS_PREFIX}: {kind}", *words))
+    groups.append(group_of(200_000, _HEADS, "whole heads", "head", "multi_slice"))
     return _interleaved(groups)
 
 

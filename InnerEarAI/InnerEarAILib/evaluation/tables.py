@@ -124,12 +124,14 @@ def detection_table(cases: Sequence[CaseFigures]) -> Table:
     for group, members in by_group(cases):
         ears = [ear for case in members for ear in case.ears]
         found = [ear for ear in ears if ear.found]
+        told = [ear.side_right for ear in found if ear.side_right is not None]
         rows.append(
             (
                 group,
                 str(len(members)),
                 f"{len(found)} of {len(ears)}" if ears else "none to find",
-                f"{sum(bool(ear.side_right) for ear in found)} of {len(found)}" if found else "–",
+                f"{sum(bool(side) for side in told)} of {len(told)}" if told else "–",
+                _spread(summarise(ear.centre_mm for ear in found), 1),
                 str(sum(case.false_ears for case in members)),
                 _number(summarise(case.seconds for case in members if not case.refusal).mean, 0),
             )
@@ -137,7 +139,7 @@ def detection_table(cases: Sequence[CaseFigures]) -> Table:
     return Table(
         "Detection",
         "False ears are labyrinths where there is none. Seconds are of the route, mean over the scans.",
-        ("group", "scans", "ears found", "side right", "false ears", "seconds"),
+        ("group", "scans", "ears found", "side right", "centre off (mm)", "false ears", "seconds"),
         tuple(rows),
     )
 
@@ -275,8 +277,9 @@ def _rows_by_group(
     for group, members in by_group(cases):
         ears = [ear for case in members for ear in case.ears]
         if ears:
-            cells = (_spread(summarise(map(measure, ears)), digits) for measure in measures.values())
-            rows.append((group, str(len(ears)), *cells))
+            summaries = [summarise(map(measure, ears)) for measure in measures.values()]
+            if any(summary.count for summary in summaries):
+                rows.append((group, str(len(ears)), *(_spread(summary, digits) for summary in summaries)))
     return tuple(rows)
 
 

@@ -1,0 +1,147 @@
+"""The command “evaluate”: what it refuses, what it leaves, and what it writes into a model's card."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+
+from InnerEarAILib import cli
+from InnerEarAILib.evaluation import command
+from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, TrueEar
+from InnerEarAILib.evaluation.evaluate import evaluate, judged_route
+from InnerEarAILib.evaluation.model_figures import card_figures, updated_card, usual_standard_deviation
+from InnerEarAILib.landmark_files import write_landmarks
+from InnerEarAILib.model_store import ModelCard, load_card, save_model
+from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
+from InnerEarAILib.scan_files import write_volume
+from library.scans import affine, noisy_scan, painted_ear, scan_result
+
+CENTRE = np.array([-38.0, 4.0, 7.0])
+
+CARD = ModelCard(
+    name="tiny",
+    version="1",
+    role="segmenter",
+    network={},
+    spacing_mm=0.35,
+    tile_voxels=32,
+    overlap_voxels=6,
+    heatmap_amplitude=4.0,
+    heatmap_spread_voxels=2.5,
+    region_mm=32.0,
+    trained_on="Nothing: random weights.",
+    validated_on="Nothing.",
+    limits="For tests.",
+    licence="Apache-2.0",
+    library_version="0.1.0",
+    figures={"validation_dice": 0.8, "usual_standard_deviation": 1.0},
+)
+
+
+@pytest.fixture
+def store(tmp_path):
+    save_model(tmp_path / "models", CARD, DualHeadUNet(DualHeadUNetConfig(widths=(4, 6))))
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def files(tmp_path):
+    ear = painted_ear("right", CENTRE)
+    write_volume(tmp_path / "scan.nrrd", noisy_scan(affine(origin=CENTRE - 7)))
+    write_volume(tmp_path / "labels.nrrd", ear.segmentation)
+    positions = {one.name: (CENTRE + shift).tolist() for one, shift in zip(ear.landmarks, RIGHT_EAR, strict=True)}
+    (tmp_path / "landmarks.json").write_text(json.dumps(positions), encoding="utf-8")
+    return [str(tmp_path / name) for name in ("scan.nrrd", "labels.nrrd", "landmarks.json")]
+
+
+RIGHT_EAR = np.array([[4.6, -5.6, 0.3], [-3.0, 0.0, -1.0], [-1.8, 0.0, -3.7]])
+"""Landmarks about the centre that lie as those of a right ear do."""
+
+
+def parsed(*arguments):
+    parser = argparse.ArgumentParser()
+    command.add_evaluate_command(parser.add_subparsers())
+    return parser.parse_args(["evaluate", *map(str, arguments)])
+
+
+def fake_judge(card, *options):
+    del options
+    return judged_route(card.name, lambda scan: scan_result([painted_ear("right", CENTRE)]), {}, True)
+
+
+def test_labelled_scans_are_judged_by_one_command(tmp_path, store, files, capsys):
+    chosen = parsed("--model", "tiny", "--models", store, "--case", *files, "-o", tmp_path / "out", "--device", "cpu")
+    assert command.run_evaluate_command(chosen, fake_judge) == 0
+    assert (tmp_path / "out" / "index.html").is_file()
+    assert "right ear Dice 1.000" in capsys.readouterr().out
+    assert "| real scans | 1 | 1.000 |" in (tmp_path / "out" / "tables.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("--card", "nothing"), "no model 'nothing'"),
+        (("--card", "tiny", "--case", "a", "b"), "no outside data"),
+        (("--model", "tiny"), "Say on what"),
+        (("--model", "tiny", "--update", "--data", "a"), "--card NAME alone"),
+        (("--model", "tiny", "--case", "a"), "got 1 files"),
+        (("--model", "tiny", "--case", "a", "b"), "There is no file a"),
+        (("--model", "tiny", "--anatomy", "a"), "got 1 files"),
+        (("--model", "tiny", "--data", "missing.json"), "cannot be read"),
+        (("--card", "tiny", "--minutes", "0"), "positive"),
+        (("--card", "tiny", "--device", "abacus"), "abacus"),
+        (("--card", "tiny", "--model", "tiny"), "not allowed"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_code_2(tmp_path, store, capsys, arguments, word):
+    assert cli.main(["evaluate", *arguments, "--models", str(store), "-o", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert word in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def outcome_of(tmp_path, count=6, group="multi-slice, fresh"):
+    ear = painted_ear("right", CENTRE)
+    true = TrueEar("right", ear.segmentation, {one.name: one.position_lps for one in ear.landmarks})
+
+    def recipe(number):
+        name = f"case_{number}"
+        scan = noisy_scan(affine(origin=CENTRE - 7), name=name)
+        return CaseRecipe(name, group, lambda obtain: EvaluationCase(name, group, scan, (true,)), {"n": number})
+
+    return evaluate(fake_judge(CARD), [recipe(number) for number in range(count)], tmp_path / "out")
+
+
+def test_a_cards_figures_are_replaced_and_its_weights_are_not(tmp_path, store):
+    before = load_card("tiny", store)
+    written = updated_card(before, outcome_of(tmp_path), store)
+    again = load_card("tiny", store)
+    assert again.weights_sha256 == before.weights_sha256 == written.weights_sha256
+    assert again.figures["validation_dice"] == 0.8
+    assert again.figures["usual_standard_deviation"] == pytest.approx(0.012)
+    group = again.figures["evaluation"]["groups"]["multi-slice, fresh"]
+    assert (group["ears"], group["found"], group["dice_mean"], group["dice_sd"]) == (6, 6, 1.0, 0.0)
+    page = (store / "tiny" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for word in (again.weights_sha256, "Apache-2.0", "Intended use", "For tests.", "Nothing: random weights.", "DSC"):
+        assert word in page
+    updated_card(again, outcome_of(tmp_path), store)
+    assert load_card("tiny", store).figures == again.figures
+
+
+def test_too_few_normal_ears_say_nothing_of_what_is_usual(tmp_path):
+    assert usual_standard_deviation(outcome_of(tmp_path, 2).figures) is None
+    assert "usual_standard_deviation" not in card_figures(outcome_of(tmp_path / "b", 6, "multi-slice, otosclerosis"))
+
+
+def test_landmarks_of_a_markups_file_are_compared_as_well(tmp_path, store, files):
+    ear = painted_ear("right", CENTRE)
+    write_landmarks(tmp_path / "ear.mrk.json", ear.landmarks)
+    manifest = {"cases": [{"scan": "scan.nrrd", "labels": "labels.nrrd", "landmarks": "ear.mrk.json", "side": "right"}]}
+    (tmp_path / "data.json").write_text(json.dumps(manifest), encoding="utf-8")
+    chosen = parsed("--model", "tiny", "--models", store, "--data", tmp_path / "data.json", "-o", tmp_path / "out")
+    chosen.device = "cpu"
+    assert command.run_evaluate_command(chosen, fake_judge) == 0
+    (kept,) = (tmp_path / "out" / "cases" / "tiny").iterdir()
+    assert json.loads(kept.read_text(encoding="utf-8"))["figures"]["ears"][0]["landmarks_mm"] == pytest.approx(0.0)
