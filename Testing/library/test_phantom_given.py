@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 import vtk
-from development_data import development_data
 from scipy import ndimage
 from vtk.util.numpy_support import vtk_to_numpy
 
+from development_data import development_data
 from InnerEarAILib.phantom.anatomy import CANALS, COCHLEA, VESTIBULE, PhantomEar, Rendering
 from InnerEarAILib.phantom.given_anatomy import GivenTissue, anatomy_from_label_map
 from InnerEarAILib.phantom.given_files import given_anatomy, read_tissues
@@ -28,9 +28,9 @@ CENTRE = np.array([-40.0, 12.0, 55.0])
 RADII = np.array([6.0, 3.2, 2.4])
 VOLUME = 4 / 3 * np.pi * RADII.prod()
 MARKS = {
-    "helicotrema": CENTRE + [RADII[0], 0, 0],
-    "oval window": CENTRE + [0, RADII[1], 0],
-    "round window": CENTRE + [0, 0, -RADII[2]],
+    "helicotrema": CENTRE + np.array([RADII[0], 0, 0]),
+    "oval window": CENTRE + np.array([0, RADII[1], 0]),
+    "round window": CENTRE + np.array([0, 0, -RADII[2]]),
 }
 TISSUES = {0: GivenTissue(-1000, "air"), 1: GivenTissue(1300, "bone"), 5: GivenTissue(20, "fluid")}
 

@@ -16,7 +16,7 @@ SIDES = ("left", "right", "random")
 
 
 def add_phantom_command(commands: Any) -> None:
-    """Adds the command to what `ArgumentParser.add_subparsers` gave; its `run` turns arguments into an exit code."""
+    """Adds the command to what `ArgumentParser.add_subparsers` gave; its `handler` turns arguments into an exit code."""
     parser = commands.add_parser(
         "phantom",
         help="draw CT phantoms of the temporal bone with their exact truth",
@@ -44,7 +44,7 @@ def add_phantom_command(commands: Any) -> None:
         "--tissues", type=Path, metavar="FILE", help="JSON that says what each label of a temporal bone's label map is"
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; default: cpu")
-    parser.set_defaults(run=draw_and_write)
+    parser.set_defaults(handler=draw_and_write)
 
 
 def draw_and_write(chosen: argparse.Namespace) -> int:
