@@ -22,8 +22,8 @@ from InnerEarAILib.volume import Grid, InputError, Volume
 LEAST_PROBABILITY = 0.5
 """A voxel at or above it is taken for labyrinth."""
 
-LEAST_VOLUME_MM3 = 40.0
-"""Smaller marks are no labyrinth: the smallest of 71 real ones has 140 mm³ (anatomy numbers in the README)."""
+LEAST_VOLUME_MM3 = 100.0
+"""Smaller marks are no labyrinth: the smallest of 71 real ones has 140 mm³, and the locator marks it with a rim."""
 
 SAME_EAR_MM = 15.0
 """Marks whose centres are closer belong to one labyrinth (its extent is about 15 mm along each patient axis)."""
