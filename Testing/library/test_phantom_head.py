@@ -55,6 +55,14 @@ def test_head_is_brain_within_skull_within_air(head):
     assert head.render(line, 0.5).hounsfield.max() > 1100
 
 
+def test_face_has_air_filled_sinuses_within_bony_walls(head):
+    line = torch.tensor([[x, -58.0, -22.0] for x in np.arange(-60, 61, 0.5)], dtype=torch.float32)
+    seen = head.render(line, 0.5).hounsfield
+    for side in (seen[:121], seen[120:]):
+        assert side.min() < -900
+        assert side.max() > 1000
+
+
 def test_same_seed_gives_same_head():
     points = torch.rand(500, 3) * 160 - 80
     first, second = (sample_head(np.random.default_rng(8)).render(points, 1.0) for _ in range(2))

@@ -100,10 +100,10 @@ def _paint_knee(figures: EarlessParameters, points: Tensor, edge_mm: float) -> T
     points = points / figures.size
     edge_mm = edge_mm / figures.size
     noise = sample_lattice(noise_lattice(figures.noise_seed, points.device), points, 24.0)
-    grain = sample_lattice(noise_lattice(figures.noise_seed + 1, points.device), points, 9.0)
+    grain = sample_lattice(noise_lattice(figures.noise_seed + 1, points.device), points + 3.1 * noise.T, 19.0)
     canvas = Canvas(points, edge_mm, tissue.surroundings)
     x, y, _ = points.unbind(1)
-    skin = (x**2 + (y - 5) ** 2).sqrt() - 58 + noise[0]
+    skin = (x**2 + (y - 5) ** 2).sqrt() - 58 + 0.4 * noise[0]
     canvas.paint(None, canvas.coverage(skin), tissue.muscle)
     canvas.paint(None, canvas.coverage(skin + 2), tissue.fat + tissue.soft_variation * noise[1])
     canvas.paint(None, canvas.coverage(skin + 9 + 3 * noise[2]), tissue.muscle + tissue.soft_variation * grain[1])
@@ -122,7 +122,7 @@ def _paint_knee(figures: EarlessParameters, points: Tensor, edge_mm: float) -> T
     for bone, cartilage in ((femur, 2.2), (tibia, 2.5), (patella, 2.0), (fibula, 0.0)):
         canvas.paint(None, canvas.coverage(bone - cartilage), tissue.cartilage)
     for bone in (femur, tibia, patella, fibula):
-        rough = bone + 0.3 * noise[0]
+        rough = bone + 0.2 * noise[0]
         canvas.paint(None, canvas.coverage(rough), tissue.cortex + tissue.compact_variation * grain[0])
         marrow = 0.35 * tissue.trabecula + tissue.trabecular_variation * grain[2]
         canvas.paint(None, canvas.coverage(rough + 1.6 + 0.4 * noise[1]), marrow)

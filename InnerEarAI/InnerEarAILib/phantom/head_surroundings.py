@@ -8,10 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from InnerEarAILib.phantom.head_face import Face
 from InnerEarAILib.phantom.neighbours_canvas import Canvas
 from InnerEarAILib.phantom.neighbours_shapes import smooth_min
 from InnerEarAILib.phantom.texture import noise_lattice, sample_lattice
 from InnerEarAILib.phantom.tissue import TissueParameters
+
+FOAM_HOUNSFIELD, PLATE_HOUNSFIELD = -940.0, -150.0
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class SurroundingsParameters:
         neck_radii: half axes (x, y) of the face and neck below the skull.
         sinus_radius: of the maxillary sinuses.
         fat_share: 0 lean to 1.
+        headrest_mm: radius of the curved plate under the head; 0 for none.
         noise_seed: of the textures.
     """
 
@@ -38,6 +42,7 @@ class SurroundingsParameters:
     neck_radii: tuple[float, float] = (66.0, 88.0)
     sinus_radius: float = 14.0
     fat_share: float = 0.3
+    headrest_mm: float = 0.0
     noise_seed: int = 0
 
 
@@ -53,6 +58,7 @@ def sample_surroundings(rng: np.random.Generator) -> SurroundingsParameters:
         neck_radii=tuple(float(v) for v in size * np.array([66.0, 88.0]) * np.exp(rng.normal(0, 0.05, 2))),
         sinus_radius=rng.uniform(7, 18),
         fat_share=rng.uniform(0.0, 0.8),
+        headrest_mm=rng.uniform(118, 135) if rng.random() < 0.5 else 0.0,
         noise_seed=int(rng.integers(64)),
     )
 
@@ -63,6 +69,8 @@ class Surroundings:
     def __init__(self, parameters: SurroundingsParameters, tissue: TissueParameters) -> None:
         self.parameters = parameters
         self.tissue = tissue
+        size = parameters.neck_radii[1] / SurroundingsParameters.neck_radii[1]
+        self._face = Face(size, parameters.sinus_radius)
 
     def background(self, points: Tensor, edge_mm: float) -> Tensor:
         """(n,) HU at points (n, 3) of the head's frame."""
@@ -87,7 +95,20 @@ class Surroundings:
         canvas.paint(None, canvas.coverage(inner), tissue.cerebrospinal)
         brain = tissue.brain + tissue.soft_variation * noise[2] + 6 * torch.sign(noise[1])
         canvas.paint(None, canvas.coverage(inner + 1.2 + 1.2 * noise[0]), brain)
-        return canvas.hounsfield
+        one_side = torch.cat([points[:, :1].abs(), points[:, 1:]], dim=1)
+        faced = Canvas(one_side, edge_mm, canvas.hounsfield)
+        self._face.paint(faced, tissue, noise)
+        if figures.headrest_mm:
+            self._paint_headrest(faced)
+        return faced.hounsfield
+
+    def _paint_headrest(self, canvas: Canvas) -> None:
+        """A curved plate with foam behind the head."""
+        x, y, z = canvas.points.unbind(1)
+        away = (x**2 + (y - 12) ** 2).sqrt() - self.parameters.headrest_mm
+        reach = canvas.coverage(20 - y) * canvas.coverage(z - 130)
+        canvas.paint(None, reach * canvas.plate_coverage(away + 6, 5.0), FOAM_HOUNSFIELD)
+        canvas.paint(None, reach * canvas.plate_coverage(away, 1.2), PLATE_HOUNSFIELD)
 
     def _cavity(self, points: Tensor, noise: Tensor) -> Tensor:
         """Signed distance of the cranial cavity."""
@@ -111,7 +132,9 @@ class Surroundings:
         narrowing = 1 - 0.0025 * (-z - 20).clamp(0, 80)
         share = ((x / across) ** 2 + ((y - 5) / along) ** 2).sqrt() / narrowing
         below = torch.maximum((share - 1) * across, z - 20)
-        return smooth_min(over_vault, below, 12.0)
+        size = along / SurroundingsParameters.neck_radii[1]
+        face = _ellipsoid(points, (0.0, -42.0 * size, -15.0), (70.0 * size, 58.0 * size, 82.0 * size))
+        return smooth_min(smooth_min(over_vault, below, 12.0), face, 8.0)
 
 
 def _ellipsoid(points: Tensor, centre: tuple[float, float, float], radii: tuple[float, ...]) -> Tensor:

@@ -75,7 +75,8 @@ class BoneSurfaces:
         floor = figures.base_height - 0.5 * (x + 10).clamp(0, 34) - z
         opening = torch.linalg.vector_norm(turned - turned.new_tensor(OPENING_CENTRE), dim=1) - OPENING_RADIUS_MM
         cavity = torch.stack([-upper, inner - x, floor, opening, x - figures.medial_edge]).amax(0)
-        below = torch.stack([z - figures.fossa_floor, figures.lateral_edge - x, opening]).amax(0)
+        sides = torch.maximum(figures.lateral_edge - x, x - figures.medial_edge)
+        below = torch.stack([z - figures.fossa_floor, sides, -25 - y, opening]).amax(0)
         return bone, cavity, below
 
     def _below_roof(self, x: Tensor, y: Tensor, z: Tensor, along: Tensor) -> Tensor:

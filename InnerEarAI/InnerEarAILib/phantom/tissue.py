@@ -56,8 +56,8 @@ class TissueParameters:
     air: float = AIR
     effusion: float = 25.0
     surroundings: float = AIR
-    capsule: float = 2020.0
-    cortex: float = 1830.0
+    capsule: float = 2060.0
+    cortex: float = 1950.0
     trabecula: float = 520.0
     ossicle: float = 1750.0
     tooth: float = 2300.0
@@ -82,7 +82,7 @@ def sample_tissue(rng: np.random.Generator, state: State = "fresh") -> TissuePar
     if state not in STATES:
         raise ValueError(f"state {state!r} is unknown; choose one of {', '.join(STATES)}")
     mineral = np.clip(rng.normal(1.0, 0.06), 0.82, 1.16)
-    cortex = rng.normal(1880, 80)
+    cortex = rng.normal(1950, 80)
     tissue = TissueParameters(
         state=state,
         fluid=rng.normal(25, 18),
