@@ -95,22 +95,24 @@ def gather_candidates(probability: np.ndarray, grid: Grid) -> tuple[EarCandidate
         grid: its grid.
     """
     components, count = ndimage.label(probability >= LEAST_PROBABILITY, np.ones((3, 3, 3)))
-    voxel_mm3 = float(np.prod(grid.spacing_mm))
-    clusters: list[dict[str, np.ndarray | float]] = []
+    if count == 0:
+        return ()
     numbers = np.arange(1, count + 1)
-    masses = np.atleast_1d(ndimage.sum(probability, components, numbers)) if count else np.zeros(0)
-    for number in numbers[np.argsort(-masses)]:
-        indices_kji = np.argwhere(components == number)
-        weights = probability[tuple(indices_kji.T)]
-        centre = grid.to_lps(np.average(indices_kji, axis=0, weights=weights)[::-1])
+    masses = ndimage.sum_labels(probability, components, numbers)
+    voxels = np.bincount(components.ravel(), minlength=count + 1)[1:]
+    centres_lps = grid.to_lps(np.array(ndimage.center_of_mass(probability, components, numbers))[:, ::-1])
+    clusters: list[dict[str, np.ndarray | float]] = []
+    for mark in np.argsort(-masses):
+        centre, mass = centres_lps[mark], masses[mark]
         home = next((c for c in clusters if np.linalg.norm(c["centre"] - centre) < SAME_EAR_MM), None)
         if home is None:
-            clusters.append({"centre": centre, "mass": weights.sum(), "voxels": len(weights)})
+            clusters.append({"centre": centre, "mass": mass, "voxels": voxels[mark]})
             continue
-        share = weights.sum() / (home["mass"] + weights.sum())
+        share = mass / (home["mass"] + mass)
         home["centre"] = (1 - share) * home["centre"] + share * centre
-        home["mass"] += weights.sum()
-        home["voxels"] += len(weights)
+        home["mass"] += mass
+        home["voxels"] += voxels[mark]
+    voxel_mm3 = float(np.prod(grid.spacing_mm))
     candidates = [
         EarCandidate(c["centre"], float(c["voxels"] * voxel_mm3), float(c["mass"] / c["voxels"])) for c in clusters
     ]
