@@ -50,7 +50,7 @@ class PhantomSampling:
         oblique_share: share of scans whose grid is tilted against the patient's axes.
         cut_share: share of scans that do not cover the whole region.
         contrast: factor of the normalised intensities, drawn from 1 ± this.
-        rim_mm: the label is the labyrinth widened by this much. At a locator's spacing a labyrinth is two hundred voxels
+        rim_mm: the label is the labyrinth widened by this much. At a locator's spacing a labyrinth is 200 voxels
             in a tile of a quarter million, too few to learn from quickly; with a rim it is a thousand.
     """
 
