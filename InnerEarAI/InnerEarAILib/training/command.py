@@ -37,6 +37,7 @@ def run_train_command(arguments: argparse.Namespace) -> int:
     from InnerEarAILib.model_store import ModelError
     from InnerEarAILib.training.configuration import ConfigurationError, read_configuration
     from InnerEarAILib.training.data_source import open_data
+    from InnerEarAILib.training.export import model_exporter
     from InnerEarAILib.training.trainer import Trainer
 
     try:
@@ -63,45 +64,6 @@ def run_train_command(arguments: argparse.Namespace) -> int:
         print("Interrupted; --resume goes on from the last checkpoint.", file=sys.stderr)
         return 130
     return 0
-
-
-def model_exporter(config, data, folder: Path) -> Callable:
-    """A function that writes the network as a model folder, RUN/last/NAME or RUN/best/NAME, with its card."""
-    from dataclasses import asdict
-
-    from InnerEarAILib.model_store import ModelCard, save_model
-
-    def export(network, which: str, iteration: int, figures) -> None:
-        final = config.heatmaps.final
-        measured = {
-            f"validation_{name}": round(value, 4) for name, value in asdict(figures).items() if math.isfinite(value)
-        }
-        region = config.data.get("sampling", {}).get("region_mm", [config.spacing_mm * config.tile_voxels])
-        card = ModelCard(
-            name=config.name,
-            version=f"{__version__}-{iteration}",
-            role=config.role,
-            network={},
-            spacing_mm=config.spacing_mm,
-            tile_voxels=config.tile_voxels,
-            overlap_voxels=OVERLAP_SHARE_OF_TILE * config.tile_voxels // 128,
-            heatmap_amplitude=final.amplitude,
-            heatmap_spread_voxels=final.spread,
-            region_mm=max(region),
-            trained_on=f"{data.trained_on} {iteration} iterations.",
-            validated_on=data.validated_on,
-            limits="For research use; trained on simulated scans, not validated on patients.",
-            licence="Apache-2.0",
-            library_version=__version__,
-            figures=measured,
-        )
-        save_model(folder / which, card, network)
-
-    return export
-
-
-OVERLAP_SHARE_OF_TILE = 25
-"""Voxels of overlap to a tile of 128, as in the paper; smaller tiles overlap by as large a share."""
 
 
 def _keep_configuration(path_or_name: str, folder: Path) -> None:

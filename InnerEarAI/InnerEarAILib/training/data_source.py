@@ -22,12 +22,16 @@ class TrainingData:
         validation: fixed samples.
         trained_on: one sentence for the card.
         validated_on: one sentence for the card.
+        limits: one sentence for the card.
+        region_mm: edge of the cube whose intensities are normalised together; inference does the same.
     """
 
     source: SampleSource
     validation: list[TrainingSample]
     trained_on: str
     validated_on: str
+    limits: str
+    region_mm: float
 
 
 @dataclass(frozen=True)
@@ -94,4 +98,6 @@ def open_data(
             shown.validation(data.validation_samples),
             f"Simulated scans of drawn anatomies ({kinds}), scanners {', '.join(sampling.scanners)}.",
             f"{data.validation_samples} simulated scans of {data.validation_anatomies} other drawn anatomies.",
+            "For research use; trained on simulated scans, not validated on patients.",
+            max(*sampling.region_mm, config.tile_voxels * config.spacing_mm),
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Literal
 
 import numpy as np
@@ -142,10 +143,8 @@ class JointLoss:
         A head that the network does not have (None) contributes nothing.
         """
         levels = list(
-            zip(
-                (output.segmentation, *output.segmentation_terminals),
-                (output.heatmaps, *output.heatmap_terminals),
-                strict=True,
+            zip_longest(
+                (output.segmentation, *output.segmentation_terminals), (output.heatmaps, *output.heatmap_terminals)
             )
         )
         weights = self._config.supervision_weights[: len(levels)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -143,6 +144,7 @@ class BackgroundGrowth:
 
 
 def _grow_until(pool: AnatomyPool, anatomies: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the trainer, which ends this process itself
     os.nice(BACKGROUND_NICENESS)
     for number in range(pool.next_number(), anatomies):
         pool.grow(TRAINING, number)

@@ -5,8 +5,6 @@ The trainer knows tiles and their truth (samples.py), not where they come from.
 
 from __future__ import annotations
 
-import copy
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,14 +12,17 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
 
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet
 from InnerEarAILib.training.checkpoint import load_checkpoint, save_checkpoint
-from InnerEarAILib.training.configuration import OptimisationConfig, TrainingConfig
+from InnerEarAILib.training.configuration import TrainingConfig
+from InnerEarAILib.training.interruption import Interruption
+from InnerEarAILib.training.loading import endless_batches
 from InnerEarAILib.training.losses import JointLoss
+from InnerEarAILib.training.optimiser import MovingAverage, make_optimiser
+from InnerEarAILib.training.processes import Processes
 from InnerEarAILib.training.run_folder import MetricsTable
-from InnerEarAILib.training.samples import Batch, SampleSource, TrainingSample, collate
+from InnerEarAILib.training.samples import Batch, SampleSource, TrainingSample
 from InnerEarAILib.training.validation import ValidationFigures, validate
 
 COLUMNS = (
@@ -40,12 +41,6 @@ COLUMNS = (
 
 RESERVED_SHARE = 0.03
 """Share of a time budget kept for the last validation and export, before their true length is known."""
-
-WORKER_THREADS = 1
-"""Threads of a process that prepares samples; the trainer has the rest."""
-
-WORKER_NICENESS = 5
-"""How far such a process gives way to the trainer: it is needed only when the trainer waits."""
 
 Export = Callable[[nn.Module, str, int, ValidationFigures], None]
 """Writes a model folder: (network, "last" or "best", iteration, figures)."""
@@ -68,23 +63,6 @@ class RunState:
     validated: int = 0
 
 
-class MovingAverage:
-    """Exponential moving average of a network's weights, young at first so that the start is soon forgotten."""
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.network = copy.deepcopy(network).requires_grad_(False)
-        self._decay = decay
-
-    def update(self, network: nn.Module, step: int) -> None:
-        """Moves the average towards the network; `step` counts optimiser steps from 1."""
-        share = 1 - min(self._decay, step / (step + 10))
-        with torch.no_grad():
-            for mean, weight in zip(self.network.parameters(), network.parameters(), strict=True):
-                mean.lerp_(weight, share)
-            for mean, value in zip(self.network.buffers(), network.buffers(), strict=True):
-                mean.copy_(value)
-
-
 class Trainer:
     """One run.
 
@@ -97,6 +75,7 @@ class Trainer:
         device: where the network is.
         minutes: time budget; the schedules end with it. None: config.optimisation.iterations alone decide.
         say: receives lines about the run.
+        processes: those that train together; the first alone writes, validates and speaks.
     """
 
     def __init__(
@@ -109,13 +88,16 @@ class Trainer:
         device: torch.device,
         minutes: float | None = None,
         say: Callable[[str], None] = print,
+        processes: Processes | None = None,
     ) -> None:
         torch.manual_seed(config.seed)
         self.config, self.folder, self.device = config, folder, device
         self.network = DualHeadUNet(config.network).to(device)
         self.average = MovingAverage(self.network, config.optimisation.ema_decay)
         self.state = RunState()
-        self._source, self._validation, self._export, self._say = source, validation, export, say
+        self._processes = processes or Processes()
+        self._source, self._validation, self._export = source, validation, export
+        self._say = say if self._processes.leads else _silent
         self._optimiser = make_optimiser(config.optimisation, self.network)
         self._loss = JointLoss(config.loss)
         self._budget = None if minutes is None else minutes * 60
@@ -147,52 +129,65 @@ class Trainer:
         self._started = time.monotonic() - self.state.seconds
         self._say(f"Resumed at iteration {self.state.iteration} after {self.state.seconds / 60:.1f} minutes.")
 
-    def run(self) -> ValidationFigures:
+    def run(self) -> ValidationFigures | None:
         """Trains to the end of the iterations or of the time budget.
 
         Returns:
-            Figures of the last weights.
+            Figures of the last weights, where this process leads; else None.
 
         Raises:
-            KeyboardInterrupt: after a checkpoint was written, if the user interrupts.
+            KeyboardInterrupt: if the user interrupts, after the checkpoint and the weights were written; at once at the
+                second interruption.
         """
         optimisation, watch = self.config.optimisation, self.config.watch
-        resumed = self.state.iteration > 0
-        table = MetricsTable(self.folder / "metrics.csv", COLUMNS, self.state.iteration if resumed else None)
+        leads = self._processes.leads
+        table = self._metrics_table() if leads else None
         parameters = sum(weight.numel() for weight in self.network.parameters())
         self._say(f"{self.config.name}: {parameters / 1e6:.2f} M weights on {self.device}, run folder {self.folder}")
         report = _Report()
         saved = time.monotonic()
         self.network.train()
-        try:
+        with Interruption() as interruption:
             batches = self._batches()
-            while self.progress < 1:
+            progress, interrupted = self._agreed(interruption)
+            while progress < 1 and not interrupted:
                 waited = time.monotonic()
                 batch = next(batches).to(self.device)
                 waited = time.monotonic() - waited
-                losses = self._pass(batch)
+                losses = self._pass(batch, progress)
                 report.add(*losses, waited)
                 at_step = self.state.iteration % optimisation.accumulation == 0
-                if self.state.iteration % watch.report_every == 0:
-                    table.append(self._row(report))
-                    self._say(report.sentence(self.state.iteration, self.progress))
+                if leads and self.state.iteration % watch.report_every == 0:
+                    table.append(self._row(report, progress))
+                    self._say(report.sentence(self.state.iteration, progress))
                     report = _Report()
-                if at_step and self.state.iteration - self.state.validated >= watch.validate_every:
+                if leads and at_step and self.state.iteration - self.state.validated >= watch.validate_every:
                     table.append({"iteration": self.state.iteration, "seconds": self._seconds()} | self._validate())
-                if at_step and time.monotonic() - saved > 60 * watch.checkpoint_minutes:
+                if leads and at_step and time.monotonic() - saved > 60 * watch.checkpoint_minutes:
                     self._save()
                     saved = time.monotonic()
-        except KeyboardInterrupt:
-            if self.state.iteration % optimisation.accumulation == 0:
+                progress, interrupted = self._agreed(interruption)
+            # Gradients of unfinished steps are let go: their passes are repeated when the run is resumed.
+            self.state.iteration -= self.state.iteration % optimisation.accumulation
+            row = None
+            if leads:
+                row = self._validate()
+                table.append({"iteration": self.state.iteration, "seconds": self._seconds()} | row)
                 self._save()
-            raise
-        row = self._validate()
-        table.append({"iteration": self.state.iteration, "seconds": self._seconds()} | row)
-        self._save()
-        return ValidationFigures(**{name: row[f"validation_{name}"] for name in ValidationFigures.names()})
+        if interrupted:
+            raise KeyboardInterrupt
+        return row and ValidationFigures(**{name: row[f"validation_{name}"] for name in ValidationFigures.names()})
 
-    def _pass(self, batch: Batch) -> tuple[float, float, float]:
-        optimisation, progress = self.config.optimisation, self.progress
+    def _metrics_table(self) -> MetricsTable:
+        resumed = self.state.iteration > 0
+        return MetricsTable(self.folder / "metrics.csv", COLUMNS, self.state.iteration if resumed else None)
+
+    def _agreed(self, interruption: Interruption) -> tuple[float, bool]:
+        progress, interrupted = self._processes.agree((self.progress, interruption.wanted), self.device)
+        return progress, bool(interrupted)
+
+    def _pass(self, batch: Batch, progress: float) -> tuple[float, float, float]:
+        optimisation = self.config.optimisation
         with self._autocast:
             output = self.network(batch.image)
         terms = self._loss(output, batch, self.config.heatmaps.at(progress))
@@ -201,6 +196,7 @@ class Trainer:
         if self.state.iteration % optimisation.accumulation == 0:
             for group in self._optimiser.param_groups:
                 group["lr"] = optimisation.rate.at(progress)
+            self._processes.average_gradients(self.network)
             if optimisation.gradient_norm:
                 nn.utils.clip_grad_norm_(self.network.parameters(), optimisation.gradient_norm)
             self._optimiser.step()
@@ -209,19 +205,14 @@ class Trainer:
         return terms.total.item(), terms.segmentation.item(), terms.heatmap.item()
 
     def _batches(self) -> Iterator[Batch]:
-        watch = self.config.watch
-        indices = _BatchIndices(self.state.iteration, self.config.optimisation.batch)
-        loader = DataLoader(
-            _SourceDataset(self._source),
-            batch_sampler=indices,
-            num_workers=watch.workers,
-            collate_fn=collate,
-            worker_init_fn=_quiet_worker,
-            prefetch_factor=6 if watch.workers else None,
-            multiprocessing_context="spawn" if watch.workers else None,
-            pin_memory=False,
+        processes = self._processes
+        return endless_batches(
+            self._source,
+            self.config.optimisation.batch,
+            self.config.watch.workers,
+            first=self.state.iteration * processes.count + processes.rank,
+            step=processes.count,
         )
-        return iter(loader)
 
     def _validate(self) -> dict[str, float]:
         began = time.monotonic()
@@ -258,31 +249,16 @@ class Trainer:
     def _seconds(self) -> float:
         return time.monotonic() - self._started
 
-    def _row(self, report: _Report) -> dict[str, float]:
-        heatmap = self.config.heatmaps.at(self.progress)
+    def _row(self, report: _Report, progress: float) -> dict[str, float]:
+        heatmap = self.config.heatmaps.at(progress)
         return {
             "iteration": self.state.iteration,
             "seconds": self._seconds(),
-            "learning_rate": self.config.optimisation.rate.at(self.progress),
+            "learning_rate": self.config.optimisation.rate.at(progress),
             "heatmap_amplitude": heatmap.amplitude,
             "heatmap_spread": heatmap.spread,
             **report.means(),
         }
-
-
-def make_optimiser(config: OptimisationConfig, network: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser of a configuration over a network's weights."""
-    if config.optimiser == "sgd":
-        return torch.optim.SGD(
-            network.parameters(),
-            config.learning_rate,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            nesterov=True,
-        )
-    return torch.optim.AdamW(
-        network.parameters(), config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
-    )
 
 
 class _Report:
@@ -318,30 +294,5 @@ class _Report:
         )
 
 
-class _SourceDataset(Dataset):
-    """A SampleSource as the map-style data set that DataLoader wants; it has no end."""
-
-    def __init__(self, source: SampleSource) -> None:
-        self._source = source
-
-    def __getitem__(self, index: int) -> TrainingSample:
-        return self._source.sample(index)
-
-
-class _BatchIndices:
-    """Sample numbers of each batch, without end; batch n always holds the same numbers, so a resumed run goes on."""
-
-    def __init__(self, first_batch: int, batch: int) -> None:
-        self._first, self._batch = first_batch, batch
-
-    def __iter__(self) -> Iterator[list[int]]:
-        number = self._first
-        while True:
-            yield [number * self._batch + place for place in range(self._batch)]
-            number += 1
-
-
-def _quiet_worker(worker: int) -> None:
-    del worker
-    os.nice(WORKER_NICENESS)
-    torch.set_num_threads(WORKER_THREADS)
+def _silent(line: str) -> None:
+    del line

@@ -1,0 +1,96 @@
+"""A training run that takes seconds: a ball with three landmarks, a network of a few weights.
+
+Run as a script it trains in a folder of its own, so that a test can kill it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from InnerEarAILib.training.configuration import TrainingConfig, configuration_of
+from InnerEarAILib.training.data_source import TrainingData
+from InnerEarAILib.training.export import model_exporter
+from InnerEarAILib.training.processes import started_processes
+from InnerEarAILib.training.samples import TrainingSample
+from InnerEarAILib.training.trainer import Trainer
+
+TILE = 16
+CPU = torch.device("cpu")
+
+
+class BallSource:
+    """Sample n: a bright ball somewhere in noise, which is the labyrinth; landmarks on three sides of it."""
+
+    def sample(self, index: int) -> TrainingSample:
+        rng = np.random.default_rng([7, index])
+        centre, radius = rng.uniform(6, 9, 3), rng.uniform(3, 4)
+        distance = np.linalg.norm(np.stack(np.indices((TILE,) * 3), -1) - centre, axis=-1)
+        ball = np.clip(radius - distance + 0.5, 0, 1).astype(np.float32)
+        image = (2 * ball - 0.5 + rng.normal(0, 0.2, ball.shape)).astype(np.float32)
+        landmarks = (centre + radius * np.eye(3))[None]
+        return TrainingSample(image, ball, landmarks, np.ones(3, bool))
+
+
+def tiny_config(**changes) -> TrainingConfig:
+    """The run; keyword arguments replace entries, those of a table one by one."""
+    table = {
+        "name": "tiny",
+        "role": "segmenter",
+        "description": "For tests.",
+        "spacing_mm": 0.5,
+        "tile_voxels": TILE,
+        "network": {"widths": [4, 6, 8]},
+        "optimisation": {
+            "iterations": 12,
+            "accumulation": 2,
+            "learning_rate": 3e-3,
+            "ema_decay": 0.9,
+            "precision": "fp32",
+        },
+        "watch": {"report_every": 4, "validate_every": 6, "checkpoint_minutes": 1e-9, "workers": 0},
+        "data": {"kind": "phantom"},
+    }
+    for name, value in changes.items():
+        table[name] = {**table.get(name, {}), **value} if isinstance(value, dict) else value
+    return configuration_of(table)
+
+
+def tiny_trainer(folder: Path, config: TrainingConfig | None = None, **arguments) -> Trainer:
+    """A trainer of the balls in a folder that is made."""
+    config = config or tiny_config()
+    folder.mkdir(parents=True, exist_ok=True)
+    source = arguments.pop("source", BallSource())
+
+    validation = [BallSource().sample(1_000_000 + number) for number in range(2)]
+    data = TrainingData(source, validation, "Balls.", "Other balls.", "For tests.", 8.0)
+    export = model_exporter(config, data, folder)
+    arguments.setdefault("say", lambda line: None)
+    return Trainer(config, source, validation, folder, export, CPU, **arguments)
+
+
+def weights(trainer: Trainer) -> torch.Tensor:
+    """All weights of the network and of its average, in one row."""
+    parts = [*trainer.network.parameters(), *trainer.average.network.parameters()]
+    return torch.cat([part.detach().reshape(-1) for part in parts])
+
+
+def main(folder: str, resume: str, iterations: str) -> None:
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    # Where a gradient is nothing but rounding, AdamW would take a whole step in a random direction; SGD takes none.
+    steady = {"optimiser": "sgd", "momentum": 0.9, "warmup_share": 0.0, "annealing_share": 0.0}
+    with started_processes(cuda=False) as processes:
+        passes = {"iterations": int(iterations) // processes.count, "accumulation": 2 // processes.count}
+        config = tiny_config(optimisation=steady | passes, heatmaps={"schedule": "constant"})
+        trainer = tiny_trainer(Path(folder), config, processes=processes, say=print)
+        if resume == "resume":
+            trainer.resume()
+        trainer.run()
+    torch.save(weights(trainer), Path(folder) / f"weights-{processes.rank}.pt")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
