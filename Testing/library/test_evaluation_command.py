@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,12 +10,15 @@ import pytest
 from InnerEarAILib import cli
 from InnerEarAILib.evaluation import command
 from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, TrueEar
-from InnerEarAILib.evaluation.evaluate import evaluate, judged_route
+from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES
+from InnerEarAILib.evaluation.evaluate import evaluate, judged_model, judged_route
 from InnerEarAILib.evaluation.model_figures import card_figures, updated_card, usual_standard_deviation
+from InnerEarAILib.evaluation.tables import deviations
 from InnerEarAILib.landmark_files import write_landmarks
 from InnerEarAILib.model_store import ModelCard, load_card, save_model
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
 from InnerEarAILib.scan_files import write_volume
+from InnerEarAILib.volume import Volume
 from library.scans import affine, noisy_scan, painted_ear, scan_result
 
 CENTRE = np.array([-38.0, 4.0, 7.0])
@@ -29,7 +33,7 @@ CARD = ModelCard(
     overlap_voxels=6,
     heatmap_amplitude=4.0,
     heatmap_spread_voxels=2.5,
-    region_mm=32.0,
+    region_mm=12.0,
     trained_on="Nothing: random weights.",
     validated_on="Nothing.",
     limits="For tests.",
@@ -145,3 +149,31 @@ def test_landmarks_of_a_markups_file_are_compared_as_well(tmp_path, store, files
     assert command.run_evaluate_command(chosen, fake_judge) == 0
     (kept,) = (tmp_path / "out" / "cases" / "tiny").iterdir()
     assert json.loads(kept.read_text(encoding="utf-8"))["figures"]["ears"][0]["landmarks_mm"] == pytest.approx(0.0)
+
+
+def test_a_model_of_the_store_is_judged_through_the_whole_route(store):
+    # Random weights, a tiny scan: what matters is that every part of the route takes what the other gives.
+    rng = np.random.default_rng(1)
+    scan = Volume(rng.normal(500, 300, (28, 28, 28)).astype(np.int16), affine(spacing=(0.5,) * 3), "noise")
+    card = save_model(store, replace(CARD, spacing_mm=0.5), DualHeadUNet(DualHeadUNetConfig(widths=(4, 6))))
+    judged = judged_model(card, store, "cpu", whole_volume=True)
+    assert not judged.has_locator
+    figures = judged.figures(EvaluationCase("noise", "no ear: noise", scan, ()))
+    assert figures.ears == ()
+    assert figures.seconds > 0
+    stated = [value for value in deviations(figures) if np.isfinite(value)]
+    assert stated
+    assert all(0 <= value <= 0.5 for value in stated)
+
+
+def test_a_locator_of_the_store_is_judged(tmp_path):
+    network = DualHeadUNet(DualHeadUNetConfig(widths=(4, 6)))
+    locator = replace(CARD, name="locator", role="locator", spacing_mm=0.7, tile_voxels=48)
+    save_model(tmp_path / "models", locator, network)
+    judged = judged_model(load_card("locator", tmp_path / "models"), None, "cpu")
+    ear = painted_ear("right", CENTRE)
+    true = TrueEar("right", ear.segmentation, {})
+    scan = noisy_scan(affine(origin=CENTRE - 14, spacing=(1.0,) * 3), (28, 28, 28))
+    figures = judged.figures(EvaluationCase("noise", "whole heads", scan, (true,)))
+    assert len(figures.ears) == 1
+    assert figures.calibration == ((0, 0),) * (len(CALIBRATION_EDGES) - 1)

@@ -85,6 +85,8 @@ class CaseFigures:
         calibration: for each class of CALIBRATION_EDGES the voxels with such a standard deviation, and the wrong ones.
         seconds: that the route took.
         refusal: why the scan was refused; empty where it was not.
+        deviation_without_ear: mean standard deviation of the network in the middle of a scan in which no ear was found,
+            where there is none; NaN where it was not asked.
     """
 
     name: str
@@ -96,6 +98,7 @@ class CaseFigures:
     calibration: tuple[tuple[int, int], ...]
     seconds: float
     refusal: str = ""
+    deviation_without_ear: float = NAN
 
     def to_dict(self) -> dict:
         """Plain values for JSON; NaN becomes None."""
@@ -111,7 +114,9 @@ class CaseFigures:
         ears = tuple(_ear_from(one) for one in values["ears"])
         deviations = tuple(NAN if value is None else value for value in values["false_deviations"])
         pairs = tuple((int(voxels), int(wrong)) for voxels, wrong in values["calibration"])
-        return CaseFigures(**{**values, "ears": ears, "false_deviations": deviations, "calibration": pairs})
+        alone = values["deviation_without_ear"]
+        told = {"ears": ears, "false_deviations": deviations, "calibration": pairs}
+        return CaseFigures(**{**values, **told, "deviation_without_ear": NAN if alone is None else alone})
 
 
 def compare(case: EvaluationCase, result: ScanResult, seconds: float) -> CaseFigures:

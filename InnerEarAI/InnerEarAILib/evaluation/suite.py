@@ -17,8 +17,6 @@ NORMAL_GROUPS = ("multi-slice, fresh", "cone-beam, fresh", "flat-panel, fresh")
 EARLESS_PREFIX = "no ear"
 TURNED_PREFIX = "turned"
 
-_SCANNERS = {"multi_slice": "multi-slice", "cone_beam": "cone-beam", "flat_panel": "flat-panel"}
-
 _EARS = (
     # scanner, state, variant, group, counts by plan
     ("multi_slice", "fresh", "normal", NORMAL_GROUPS[0], (2, 6, 2, 6)),

@@ -156,8 +156,8 @@ def deviation_table(cases: Sequence[CaseFigures]) -> Table:
     return Table(
         "Uncertainty",
         "Standard deviation over the ten views, mean per voxel of the region; against the mean of normal ears "
-        f"({_scientific(usual)}).",
-        ("group", "ears", "mean ± SD (median)", "times normal"),
+        f"({_scientific(usual)}). Where there was no ear and none was found, the region is the middle of the scan.",
+        ("group", "regions", "mean ± SD (median)", "times normal"),
         tuple(rows),
     )
 
@@ -242,8 +242,8 @@ def by_group(cases: Sequence[CaseFigures]) -> list[tuple[str, list[CaseFigures]]
 
 
 def deviations(case: CaseFigures) -> list[float]:
-    """Mean standard deviations of everything that was found in a scan."""
-    return [*(ear.mean_standard_deviation for ear in case.ears), *case.false_deviations]
+    """Mean standard deviations of everything that was found in a scan, or of its middle where there was nothing."""
+    return [*(ear.mean_standard_deviation for ear in case.ears), *case.false_deviations, case.deviation_without_ear]
 
 
 def normal_deviations(cases: Iterable[CaseFigures]) -> Summary:
