@@ -45,6 +45,7 @@ def _deviation_against_dice(cases: Sequence[CaseFigures]) -> str:
             points[:, 0], points[:, 1], s=28, label=group, color=_colour(number), marker="osD^v<>"[number // 10 % 7]
         )
     axes.set_xscale("log")
+    axes.xaxis.set_minor_formatter("")  # labels of the minor ticks run into each other
     axes.set_xlabel("mean standard deviation per voxel")
     axes.set_ylabel("Dice")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
