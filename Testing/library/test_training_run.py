@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from InnerEarAILib.model_store import load_card, load_network
 from InnerEarAILib.training import trainer as trainer_module
 from InnerEarAILib.training.configuration import ConfigurationError
@@ -53,8 +54,11 @@ class InterruptedSource(BallSource):
 def test_accumulated_passes_make_the_step_of_one_large_batch(tmp_path):
     # Cross-entropy and squared error are means over samples; Dice is one number for the whole batch.
     plain = {"loss": {"segmentation": "bce"}}
-    pieces = tiny_trainer(tmp_path / "a", tiny_config(optimisation={"iterations": 3, "accumulation": 3}, **plain))
-    whole = tiny_config(optimisation={"iterations": 1, "batch": 3, "accumulation": 1}, **plain)
+    steady = {"learning_rate": 1.0, "warmup_share": 0.0, "annealing_share": 0.0, "ema_decay": 0.0}
+    pieces = tiny_trainer(
+        tmp_path / "a", tiny_config(optimisation={"iterations": 3, "accumulation": 3, **steady}, **plain)
+    )
+    whole = tiny_config(optimisation={"iterations": 1, "batch": 3, "accumulation": 1, **steady}, **plain)
     whole = tiny_trainer(tmp_path / "b", whole)
     before = weights(pieces)
     assert torch.equal(before, weights(whole))
@@ -62,8 +66,8 @@ def test_accumulated_passes_make_the_step_of_one_large_batch(tmp_path):
         trainer._optimiser = torch.optim.SGD(trainer.network.parameters(), 1.0)
         trainer.run()
     moved = weights(whole) - before
-    assert moved.abs().max() > 1e-4
-    assert torch.allclose(weights(pieces) - before, moved, atol=1e-6)
+    assert moved.abs().max() > 1e-2
+    assert torch.allclose(weights(pieces) - before, moved, atol=1e-3 * float(moved.abs().max()))
 
 
 def test_resumed_run_ends_with_the_weights_of_an_undisturbed_one(tmp_path, undisturbed):
@@ -98,7 +102,7 @@ def test_interrupted_run_leaves_a_whole_step_and_usable_weights(tmp_path):
     assert card.version.endswith(f"-{trainer.state.iteration}")
     kept = torch.cat([weight.reshape(-1) for weight in network.parameters()])
     average = torch.cat([weight.reshape(-1) for weight in trainer.average.network.parameters()])
-    assert torch.equal(kept, average)
+    assert torch.allclose(kept, average, atol=1e-3)  # a model folder keeps half precision
 
 
 def test_signal_handlers_are_given_back(tmp_path):

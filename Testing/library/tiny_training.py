@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from InnerEarAILib.training.configuration import TrainingConfig, configuration_of
 from InnerEarAILib.training.data_source import TrainingData
 from InnerEarAILib.training.export import model_exporter
@@ -64,7 +65,7 @@ def tiny_trainer(folder: Path, config: TrainingConfig | None = None, **arguments
     folder.mkdir(parents=True, exist_ok=True)
     source = arguments.pop("source", BallSource())
 
-    validation = [BallSource().sample(1_000_000 + number) for number in range(2)]
+    validation = arguments.pop("validation", None) or [BallSource().sample(1_000_000 + n) for n in range(2)]
     data = TrainingData(source, validation, "Balls.", "Other balls.", "For tests.", 8.0)
     export = model_exporter(config, data, folder)
     arguments.setdefault("say", lambda line: None)

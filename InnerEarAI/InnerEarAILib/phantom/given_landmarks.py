@@ -54,7 +54,7 @@ def _markups(content: dict) -> dict[str, list[float]]:
     for markup in content["markups"]:
         turn = -1.0 if markup.get("coordinateSystem", "LPS") in ("RAS", "0", 0) else 1.0
         for point in markup.get("controlPoints", ()):
-            name = _name(point["label"])
+            name = landmark_name(point["label"])
             if name and point.get("positionStatus", "defined") == "defined":
                 x, y, z = point["position"]
                 found[name] = [turn * x, turn * y, z]
@@ -62,10 +62,11 @@ def _markups(content: dict) -> dict[str, list[float]]:
 
 
 def _positions(content: dict) -> dict[str, list[float]]:
-    return {_name(key): value for key, value in content.items() if _name(key)}
+    return {landmark_name(key): value for key, value in content.items() if landmark_name(key)}
 
 
-def _name(label: str) -> str | None:
+def landmark_name(label: str) -> str | None:
+    """The landmark that a point's label means; None where it means none of the three."""
     plain = " ".join(str(label).replace("_", " ").replace("-", " ").lower().split())
     plain = OTHER_NAMES.get(plain, plain)
     return plain if plain in LANDMARK_NAMES else None

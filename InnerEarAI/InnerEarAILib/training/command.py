@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 import shutil
 import sys
-from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-
-from InnerEarAILib import __version__
 
 RUN_ENDINGS = "metrics.csv, checkpoint.safetensors, last/, best/"
 
@@ -20,13 +17,16 @@ def add_train_command(subparsers: argparse._SubParsersAction) -> None:
         "train",
         help="train a network",
         description="Trains a network by a configuration (a TOML file, or the name of one that comes with the library: "
-        f"clinical, locator, …) and leaves a run folder: {RUN_ENDINGS}.",
+        f"gold, clinical, locator, …) and leaves a run folder: {RUN_ENDINGS}.",
     )
     parser.add_argument("configuration", metavar="CONFIG", help="TOML file, or a name such as clinical")
     parser.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
     parser.add_argument("--minutes", type=float, metavar="M", help="time budget; the schedules end with it")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("-o", "--output", type=Path, metavar="RUN", help="run folder (default: runs/NAME)")
+    parser.add_argument("--data", type=Path, metavar="MANIFEST", help="labelled scans to train on: a manifest, or a "
+                        "folder of HDF5 files")  # fmt: skip
+    parser.add_argument("--fold", type=int, metavar="N", help="which fold of the labelled scans (default: 1)")
     parser.add_argument("--anatomies", type=Path, metavar="DIR", help="drawn anatomies (default: RUN/anatomies)")
     parser.set_defaults(handler=run_train_command)
 
@@ -36,27 +36,38 @@ def run_train_command(arguments: argparse.Namespace) -> int:
     from InnerEarAILib.inference.device import DeviceError, choose_device
     from InnerEarAILib.model_store import ModelError
     from InnerEarAILib.training.configuration import ConfigurationError, read_configuration
-    from InnerEarAILib.training.data_source import open_data
+    from InnerEarAILib.training.data_source import open_data, with_manifest
     from InnerEarAILib.training.export import model_exporter
+    from InnerEarAILib.training.processes import own_device, started_processes
     from InnerEarAILib.training.trainer import Trainer
 
     try:
-        config = read_configuration(arguments.configuration)
+        config = with_manifest(read_configuration(arguments.configuration), arguments.data, arguments.fold)
         if arguments.minutes is not None and arguments.minutes <= 0:
             raise ConfigurationError(f"--minutes must be positive, got {arguments.minutes:g}.")
-        device = choose_device(arguments.device)
-        folder = arguments.output or Path("runs") / config.name
+        device = choose_device(own_device(arguments.device))
+        fold = "" if arguments.fold is None else f"-fold{arguments.fold}"
+        folder = arguments.output or Path("runs") / f"{config.name}{fold}"
         if (folder / "checkpoint.safetensors").exists() and not arguments.resume:
             raise ConfigurationError(f"{folder} holds a run already; add --resume to go on, or name another with -o.")
         folder.mkdir(parents=True, exist_ok=True)
-        _keep_configuration(arguments.configuration, folder)
-        with open_data(config, arguments.anatomies or folder / "anatomies", _say) as data:
+        prepared = folder / "scans" if config.data.get("kind") == "manifest" else folder / "anatomies"
+        with started_processes(cuda=device.type == "cuda") as processes, ExitStack() as opened:
+            if not processes.leads:
+                processes.wait()
+            say = _say if processes.leads else _silent
+            data = opened.enter_context(open_data(config, arguments.anatomies or prepared, say, processes.leads))
+            if processes.leads:
+                _keep_configuration(arguments.configuration, folder)
+                processes.wait()
             export = model_exporter(config, data, folder)
-            trainer = Trainer(config, data.source, data.validation, folder, export, device, arguments.minutes, _say)
+            trainer = Trainer(
+                config, data.source, data.validation, folder, export, device, arguments.minutes, say, processes
+            )
             if arguments.resume:
                 trainer.resume()
             trainer.run()
-        _say(f"Done: weights in {folder / 'best'} and {folder / 'last'}")
+            say(f"Done: weights in {folder / 'best'} and {folder / 'last'}")
     except (ConfigurationError, DeviceError, ModelError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -78,3 +89,7 @@ def _keep_configuration(path_or_name: str, folder: Path) -> None:
 
 def _say(line: str) -> None:
     print(line, flush=True)
+
+
+def _silent(line: str) -> None:
+    del line

@@ -6,8 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from InnerEarAILib.training.augmentation import AUGMENTATIONS
 from InnerEarAILib.training.configuration import TrainingConfig, dataclass_of
+from InnerEarAILib.training.manifest import check_cases, read_manifest
+from InnerEarAILib.training.manifest_dataset import (
+    ManifestSource,
+    is_prepared,
+    prepare_case,
+    split,
+    validation_tiles,
+)
 from InnerEarAILib.training.phantom_dataset import PhantomSampling, PhantomSource
 from InnerEarAILib.training.phantom_pool import TRAINING, VALIDATION, AnatomyPool, AnatomyRecipe, BackgroundGrowth
 from InnerEarAILib.training.samples import SampleSource, TrainingSample
@@ -60,28 +70,121 @@ class PhantomData:
     validation_samples: int = 16
 
 
+@dataclass(frozen=True)
+class ManifestData:
+    """The [data] table of kind "manifest".
+
+    Attributes:
+        manifest: the manifest, or a folder of HDF5 files; see manifest.read_manifest.
+        fold: which random split is trained, 1 to `folds`.
+        folds: how many there are; three in the paper.
+        validation_cases: cases held out; five of 43 in the paper.
+        augmentation: "none", "alpha" or "beta"; see augmentation.AUGMENTATIONS.
+        labyrinth_share: share of tiles that show the labyrinth for certain; ours.
+        validation_tiles: fixed tiles of each held-out case.
+        region_mm: edge of the cube round the labyrinth that is kept and normalised together; as inference does.
+    """
+
+    manifest: str
+    fold: int = 1
+    folds: int = 3
+    validation_cases: int = 5
+    augmentation: str = "beta"
+    labyrinth_share: float = 0.7
+    validation_tiles: int = 8
+    region_mm: float = 40.0
+
+    def __post_init__(self) -> None:
+        if self.augmentation not in AUGMENTATIONS:
+            raise ValueError(f"unknown augmentation {self.augmentation!r}; there are {', '.join(AUGMENTATIONS)}")
+        if not 1 <= self.fold <= self.folds:
+            raise ValueError(f"fold must be 1 to {self.folds}, got {self.fold}")
+
+
+def with_manifest(config: TrainingConfig, manifest: Path | None, fold: int | None) -> TrainingConfig:
+    """The configuration, trained on a data set instead, or on another of its folds; None leaves either.
+
+    Raises:
+        ValueError: if a fold is asked for where there is no data set.
+    """
+    data = dict(config.data)
+    if manifest is not None:
+        data = data if data.get("kind") == "manifest" else {"kind": "manifest"}
+        data["manifest"] = str(manifest)
+    if fold is not None:
+        if data.get("kind") != "manifest":
+            raise ValueError("--fold needs a data set: name one with --data, or in the configuration's [data]")
+        data["fold"] = fold
+    return replace(config, data=data)
+
+
 @contextmanager
 def open_data(
-    config: TrainingConfig, anatomy_folder: Path, say: Callable[[str], None] = print
+    config: TrainingConfig, folder: Path, say: Callable[[str], None] = print, leads: bool = True
 ) -> Iterator[TrainingData]:
     """The samples of a configuration, for as long as the context lasts.
 
     Args:
         config: the run.
-        anatomy_folder: where the phantom's drawn anatomies are kept.
+        folder: where drawn anatomies or prepared scans are kept.
         say: told of what takes long.
+        leads: whether this process draws and prepares; another has done so already where it does not.
 
     Raises:
         ValueError: if the [data] table is not understood.
+        ManifestError: if the data set cannot be used.
     """
     table = dict(config.data)
     kind = table.pop("kind", None)
-    if kind != "phantom":
-        raise ValueError(f'[data] has the kind {kind!r}; known is "phantom"')
+    if kind == "phantom":
+        with _open_phantom(config, table, folder, say, leads) as data:
+            yield data
+    elif kind == "manifest":
+        yield _open_manifest(config, dataclass_of(ManifestData, table, "[data]"), folder, say)
+    else:
+        raise ValueError(f'[data] has the kind {kind!r}; known are "phantom" and "manifest"')
+
+
+def _open_manifest(
+    config: TrainingConfig, data: ManifestData, folder: Path, say: Callable[[str], None]
+) -> TrainingData:
+    manifest = read_manifest(Path(data.manifest))
+    folders = [folder / f"{number:04d}" for number in range(len(manifest.cases))]
+    grid = config.spacing_mm, data.region_mm
+    training, held_out = split(len(folders), data.fold, data.validation_cases, config.seed)
+    new = [number for number, case in enumerate(manifest.cases) if not is_prepared(case, folders[number], *grid)]
+    if new:
+        say(f"Checking {len(new)} scans of {manifest.name}")
+        check_cases((manifest.cases[number] for number in new), config.spacing_mm)
+    for done, number in enumerate(new, start=1):
+        say(f"Preparing scan {done} of {len(new)}")
+        prepare_case(manifest.cases[number], folders[number], *grid)
+    taught = tuple(folders[number] for number in training)
+    source = ManifestSource(
+        taught, AUGMENTATIONS[data.augmentation], data.labyrinth_share, config.tile_voxels, config.seed
+    )
+    tiles = validation_tiles(
+        [folders[number] for number in held_out], data.validation_tiles, config.tile_voxels, config.seed
+    )
+    of = f"of {manifest.name}, fold {data.fold} of {data.folds}"
+    return TrainingData(
+        source,
+        tiles,
+        f"{len(training)} labelled scans {of}; augmentation {data.augmentation}.",
+        f"{len(tiles)} tiles of {len(held_out)} other scans {of}.",
+        "For research use; not validated on scans from elsewhere.",
+        data.region_mm,
+    )
+
+
+@contextmanager
+def _open_phantom(
+    config: TrainingConfig, table: dict[str, Any], folder: Path, say: Callable[[str], None], leads: bool
+) -> Iterator[TrainingData]:
     sampling = dataclass_of(PhantomSampling, table.pop("sampling", {}), "[data.sampling]")
     data = dataclass_of(PhantomData, {**table, "sampling": sampling}, "[data]")
     recipe = AnatomyRecipe(config.seed, data.anatomies, data.anatomy_spacing_mm, data.anatomy_extent_mm)
-    pool = AnatomyPool(anatomy_folder, recipe, data.pool_size)
+    pool = AnatomyPool(folder, recipe, data.pool_size)
     for number in range(data.validation_anatomies):
         say(f"Validation anatomy {number + 1} of {data.validation_anatomies}")
         pool.grow(VALIDATION, number)
@@ -92,7 +195,7 @@ def open_data(
     # Validation samples look like the training samples, but always show an ear.
     shown = replace(source, sampling=replace(sampling, away_share=0.0, near_share=1.0, cut_share=0.0))
     kinds = ", ".join(name.replace("_", " ") for name in data.anatomies)
-    with BackgroundGrowth(pool, data.at_most):
+    with BackgroundGrowth(pool, data.at_most if leads else 0):
         yield TrainingData(
             source,
             shown.validation(data.validation_samples),

@@ -57,6 +57,15 @@ class Processes:
         return shared.tolist()
 
 
+def own_device(wanted: str) -> str:
+    """The device of this process where torchrun gave several processes to one machine: the one of its number."""
+    place = os.environ.get("LOCAL_RANK")
+    if place is None or wanted not in ("auto", "cuda") or not torch.cuda.is_available():
+        return wanted
+    torch.cuda.set_device(int(place))
+    return f"cuda:{place}"
+
+
 @contextmanager
 def started_processes(cuda: bool) -> Iterator[Processes]:
     """Joins the processes that torchrun started; one alone where it was not torchrun.

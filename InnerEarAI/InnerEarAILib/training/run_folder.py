@@ -2,6 +2,8 @@
 
 RUN/configuration.toml   what was asked for
 RUN/metrics.csv          one row a report
+RUN/curves.png           the same as curves, if matplotlib is installed
+RUN/tensorboard          the same for TensorBoard, if it is installed
 RUN/checkpoint.safetensors   everything that --resume needs
 RUN/last, RUN/best       model folders: card and weights
 """

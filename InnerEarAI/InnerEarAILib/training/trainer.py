@@ -6,7 +6,7 @@ The trainer knows tiles and their truth (samples.py), not where they come from.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from torch import nn
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet
 from InnerEarAILib.training.checkpoint import load_checkpoint, save_checkpoint
 from InnerEarAILib.training.configuration import TrainingConfig
+from InnerEarAILib.training.curves import TensorBoard, draw_curves
 from InnerEarAILib.training.interruption import Interruption
 from InnerEarAILib.training.loading import endless_batches
 from InnerEarAILib.training.losses import JointLoss
@@ -141,7 +142,7 @@ class Trainer:
         """
         optimisation, watch = self.config.optimisation, self.config.watch
         leads = self._processes.leads
-        table = self._metrics_table() if leads else None
+        table = self._tables() if leads else None
         parameters = sum(weight.numel() for weight in self.network.parameters())
         self._say(f"{self.config.name}: {parameters / 1e6:.2f} M weights on {self.device}, run folder {self.folder}")
         report = _Report()
@@ -174,13 +175,14 @@ class Trainer:
                 row = self._validate()
                 table.append({"iteration": self.state.iteration, "seconds": self._seconds()} | row)
                 self._save()
+                draw_curves(self.folder)
         if interrupted:
             raise KeyboardInterrupt
         return row and ValidationFigures(**{name: row[f"validation_{name}"] for name in ValidationFigures.names()})
 
-    def _metrics_table(self) -> MetricsTable:
-        resumed = self.state.iteration > 0
-        return MetricsTable(self.folder / "metrics.csv", COLUMNS, self.state.iteration if resumed else None)
+    def _tables(self) -> _Tables:
+        keep_until = self.state.iteration if self.state.iteration > 0 else None
+        return _Tables(MetricsTable(self.folder / "metrics.csv", COLUMNS, keep_until), TensorBoard(self.folder))
 
     def _agreed(self, interruption: Interruption) -> tuple[float, bool]:
         progress, interrupted = self._processes.agree((self.progress, interruption.wanted), self.device)
@@ -259,6 +261,18 @@ class Trainer:
             "heatmap_spread": heatmap.spread,
             **report.means(),
         }
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """Where rows about the run go."""
+
+    metrics: MetricsTable
+    tensorboard: TensorBoard
+
+    def append(self, row: Mapping[str, float]) -> None:
+        self.metrics.append(row)
+        self.tensorboard.append(row)
 
 
 class _Report:

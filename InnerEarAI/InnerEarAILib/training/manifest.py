@@ -1,0 +1,252 @@
+"""A labelled data set in one small file, checked as a whole before anything is trained on it.
+
+name = "Temporal bones of our clinic"     # for the model's card
+labyrinth_labels = [1, 2, 3]              # optional; else every label but 0
+spacing_mm = 0.099                        # optional for images: what their voxels should measure
+
+[[case]]                                  # one ear each
+name = "A01"
+scan = "A01.nrrd"                         # paths as seen from the manifest
+labels = "A01_labels.nrrd"
+landmarks = "A01.mrk.json"
+unmarked = ["round window"]               # optional: landmarks that nobody marked here
+
+[[case]]
+name = "A02"
+hdf5 = "A02.hdf5"                         # scan, labels and landmarks in one; needs spacing_mm
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from InnerEarAILib.landmarks import LANDMARK_NAMES
+from InnerEarAILib.training.configuration import ConfigurationError
+from InnerEarAILib.training.labelled_scan import HDF5_SUFFIXES, LabelledScan, read_hdf5, read_labelled_files
+from InnerEarAILib.volume import InputError
+
+SPACING_TOLERANCE = 0.02
+"""Share by which voxels may differ from the manifest's spacing_mm."""
+
+COARSEST = 3.0
+"""A scan whose voxels are this many times as large as the model's cannot teach it anything."""
+
+GRID_TOLERANCE_VOXELS = 0.05
+"""How far a label map may lie beside its scan."""
+
+FARTHEST_LANDMARK_MM = 3.0
+"""A landmark farther than this from any voxel of the labyrinth is in another place or another coordinate system."""
+
+PEER_SPACING_MM = 0.099
+"""Voxel edge of the scans of Zenodo 10.5281/zenodo.8277159 (Stebani et al. 2023, "Datasets description")."""
+
+_TOP = ("name", "labyrinth_labels", "spacing_mm", "axes", "case")
+_CASE = ("name", "scan", "labels", "landmarks", "unmarked", "hdf5")
+
+
+class ManifestError(ConfigurationError):
+    """What is wrong with a data set, everything at once.
+
+    Attributes:
+        mistakes: one sentence each.
+    """
+
+    def __init__(self, title: str, mistakes: Iterable[str]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__("\n".join((title, *(f"- {mistake}" for mistake in self.mistakes))))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One ear of a data set.
+
+    Attributes:
+        name: what it is called.
+        files: scan, labels and landmarks; or the one HDF5 file.
+        unmarked: names of landmarks that nobody marked.
+        labyrinth_labels: labels that are labyrinth; empty: all but 0.
+        spacing_mm: what its voxels should measure; None: whatever they do.
+        axes: order of the axes of HDF5 arrays.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    unmarked: tuple[str, ...] = ()
+    labyrinth_labels: tuple[int, ...] = ()
+    spacing_mm: float | None = None
+    axes: str = "ijk"
+
+    def read(self) -> LabelledScan:
+        """The scan with its labels and landmarks.
+
+        Raises:
+            InputError: if a file cannot be read.
+        """
+        if len(self.files) == 1:
+            return read_hdf5(self.files[0], self.spacing_mm, self.axes)
+        return read_labelled_files(*self.files)
+
+    def labyrinth(self, labels: np.ndarray) -> np.ndarray:
+        """Which voxels are labyrinth, bool."""
+        return np.isin(labels, self.labyrinth_labels) if self.labyrinth_labels else labels > 0
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A data set.
+
+    Attributes:
+        name: for the card.
+        cases: its ears.
+    """
+
+    name: str
+    cases: tuple[Case, ...]
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The data set that a TOML or JSON manifest describes, or the HDF5 files of a folder; no scan is opened yet.
+
+    Raises:
+        ManifestError: with all that is wrong with the description.
+    """
+    if path.is_dir():
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in HDF5_SUFFIXES)
+        if not found:
+            raise ManifestError(f"{path} holds no data set:", ["it has no HDF5 files; write a manifest for others."])
+        return Manifest(path.name, tuple(Case(file.stem, (file,), spacing_mm=PEER_SPACING_MM) for file in found))
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+        if not isinstance(table, dict):
+            raise ValueError("it is no table")
+    except (OSError, ValueError) as error:
+        raise ManifestError(f"{path} cannot be read:", [f"{error}."]) from None
+    mistakes = _unknown(table, _TOP, "The manifest")
+    rows = table.get("case", [])
+    rows = rows if isinstance(rows, list) and all(isinstance(row, dict) for row in rows) else []
+    if not rows:
+        mistakes.append("The manifest lists no [[case]].")
+    spacing, axes = table.get("spacing_mm"), table.get("axes", "ijk")
+    if spacing is not None and not (isinstance(spacing, int | float) and spacing > 0):
+        mistakes.append(f"The manifest's spacing_mm must be a positive number, not {spacing!r}.")
+    if axes not in ("ijk", "kji"):
+        mistakes.append(f'The manifest\'s axes must be "ijk" or "kji", not {axes!r}.')
+    labels = table.get("labyrinth_labels", [])
+    if not (isinstance(labels, list) and all(isinstance(n, int) and n > 0 for n in labels)):
+        mistakes.append(f"The manifest's labyrinth_labels must be a list of whole numbers above 0, not {labels!r}.")
+        labels = []
+    shared = {"labyrinth_labels": tuple(labels), "spacing_mm": spacing, "axes": axes}
+    cases, names = [], set()
+    for number, row in enumerate(rows, start=1):
+        name = str(row.get("name", "")) or f"number {number}"
+        wrong = _case_mistakes(row, name, spacing is not None)
+        if name in names:
+            wrong.append(f"Case {name} is listed twice.")
+        names.add(name)
+        mistakes += wrong
+        if not wrong:
+            keys = ("hdf5",) if "hdf5" in row else ("scan", "labels", "landmarks")
+            files = tuple(path.parent / row[key] for key in keys)
+            cases.append(Case(name, files, tuple(row.get("unmarked", ())), **shared))
+    if mistakes:
+        # The scans of cases that are well described are looked at all the same, so that one round of mending is enough.
+        raise ManifestError(f"{path} cannot be used:", [*mistakes, *data_mistakes(cases)])
+    return Manifest(str(table.get("name", path.stem)), tuple(cases))
+
+
+def check_cases(cases: Iterable[Case], model_spacing_mm: float) -> None:
+    """Opens all cases and says everything that is wrong with them.
+
+    Raises:
+        ManifestError: if anything is.
+    """
+    if mistakes := data_mistakes(cases, model_spacing_mm):
+        raise ManifestError("The data set cannot be trained on:", mistakes)
+
+
+def data_mistakes(cases: Iterable[Case], model_spacing_mm: float | None = None) -> list[str]:
+    """One sentence for everything that is wrong with the files of the cases."""
+    return [mistake for case in cases for mistake in case_mistakes(case, model_spacing_mm)]
+
+
+def case_mistakes(case: Case, model_spacing_mm: float | None = None) -> list[str]:
+    """One sentence for everything that is wrong with the files of a case."""
+    try:
+        read = case.read()
+    except InputError as error:
+        return [f"Case {case.name}: {error}"]
+    scan, labels = read.scan, read.labels
+    wrong = []
+    spacing = scan.spacing_mm
+    told = " × ".join(f"{edge:.3f}" for edge in spacing)
+    if case.spacing_mm and np.abs(spacing / case.spacing_mm - 1).max() > SPACING_TOLERANCE:
+        wrong.append(f"its voxels measure {told} mm, not {case.spacing_mm:g} mm as the manifest says.")
+    if model_spacing_mm and spacing.max() > COARSEST * model_spacing_mm:
+        wrong.append(f"its voxels of {told} mm are too coarse for a model of {model_spacing_mm:g} mm.")
+    on_grid = labels.voxels.shape == scan.voxels.shape
+    if on_grid:
+        beside = np.abs(labels.grid.corners_lps() - scan.grid.corners_lps()).max()
+        on_grid = beside <= GRID_TOLERANCE_VOXELS * spacing.min()
+    if not on_grid:
+        wrong.append("its labels are not on the grid of its scan.")
+    if not np.isfinite(scan.voxels).all():
+        wrong.append("its scan has voxels that are not numbers.")
+    elif scan.voxels.min() == scan.voxels.max():
+        wrong.append("every voxel of its scan has the same value.")
+    voxels = labels.voxels
+    if np.issubdtype(voxels.dtype, np.floating) and not np.array_equal(voxels, np.round(voxels)):
+        wrong.append("its labels are not whole numbers.")
+        return [f"Case {case.name}: {mistake}" for mistake in wrong]
+    places = np.argwhere(case.labyrinth(voxels))
+    if not len(places):
+        wrong.append("no voxel of its labels is labyrinth.")
+    wrong += _landmark_mistakes(case, read, labels.grid.to_lps(places[:, ::-1]))
+    return [f"Case {case.name}: {mistake}" for mistake in wrong]
+
+
+def _landmark_mistakes(case: Case, read: LabelledScan, labyrinth_lps: np.ndarray) -> list[str]:
+    wrong = []
+    limits = np.array(read.scan.voxels.shape[::-1]) - 0.5
+    for name in LANDMARK_NAMES:
+        if name in case.unmarked:
+            continue
+        if name not in read.landmarks_lps:
+            wrong.append(f"its {name} is not marked; mark it, or list it under unmarked.")
+            continue
+        position = read.landmarks_lps[name]
+        index = read.scan.grid.to_indices(position)
+        if (index < -0.5).any() or (index > limits).any():
+            wrong.append(f"its {name} lies outside the scan.")
+        elif len(labyrinth_lps):
+            distance = float(np.sqrt(((labyrinth_lps - position) ** 2).sum(1).min()))
+            if distance > FARTHEST_LANDMARK_MM:
+                wrong.append(f"its {name} lies {distance:.1f} mm from the labyrinth.")
+    return wrong
+
+
+def _case_mistakes(row: Mapping[str, Any], name: str, has_spacing: bool) -> list[str]:
+    wrong = _unknown(row, _CASE, f"Case {name}")
+    if not row.get("name"):
+        wrong.append(f"Case {name} has no name.")
+    keys = ("hdf5",) if "hdf5" in row else ("scan", "labels", "landmarks")
+    wrong += [f"Case {name} has no entry {key}." for key in keys if not isinstance(row.get(key), str)]
+    if "hdf5" in row and not has_spacing:
+        wrong.append(f"Case {name} is an HDF5 file, which does not tell its voxel size: give the manifest spacing_mm.")
+    unmarked = row.get("unmarked", [])
+    for landmark in unmarked if isinstance(unmarked, list) else [unmarked]:
+        if landmark not in LANDMARK_NAMES:
+            wrong.append(f"Case {name} lists {landmark!r} as unmarked; landmarks are {', '.join(LANDMARK_NAMES)}.")
+    return wrong
+
+
+def _unknown(table: Mapping[str, Any], known: Iterable[str], where: str) -> list[str]:
+    unknown = sorted(set(table) - set(known))
+    return [f"{where} has the unknown entry {name}; known are {', '.join(known)}." for name in unknown]

@@ -1,0 +1,182 @@
+"""Training samples from labelled real scans: prepared once as inference would see them, then cut into random tiles."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from InnerEarAILib.landmarks import LANDMARK_NAMES
+from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
+from InnerEarAILib.training.augmentation import Augmentation, turned_points, turned_tile
+from InnerEarAILib.training.manifest import Case
+from InnerEarAILib.training.samples import TrainingSample
+from InnerEarAILib.volume import Volume
+
+PLACES_KEPT = 20_000
+"""Labyrinth voxels of a case that tiles may be cut round; more would only be neighbours of these."""
+
+NEAR_SHARE_OF_TILE = 0.35
+"""A tile that shows the labyrinth has one of its voxels within this share of its edge from the middle; ours."""
+
+FULL_SHARE = 255
+"""Stored value of a voxel that is labyrinth throughout."""
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """One ear on the model's grid; the arrays stay on disk and are read where a tile lies.
+
+    Attributes:
+        image: (k, j, i) float16, normalised over the region round the ear as inference does.
+        labyrinth: (k, j, i) uint8, share of labyrinth, 0 to FULL_SHARE.
+        places: (n, 3) int16, (k, j, i) of labyrinth voxels.
+        landmarks_kji: (1, 3, 3) continuous voxel indices in the order of LANDMARK_NAMES; NaN where unmarked.
+        darkest: value of the image beyond its edge, as inference fills it.
+    """
+
+    image: np.ndarray
+    labyrinth: np.ndarray
+    places: np.ndarray
+    landmarks_kji: np.ndarray
+    darkest: float
+
+    def tile(self, centre_kji: np.ndarray, rotation: np.ndarray, edge: int) -> TrainingSample:
+        """The tile round a place, turned; see augmentation.turned_tile."""
+        image = turned_tile(self.image, centre_kji, rotation, edge, self.darkest)
+        labyrinth = turned_tile(self.labyrinth, centre_kji, rotation, edge, 0.0) / np.float32(FULL_SHARE)
+        landmarks = turned_points(self.landmarks_kji, centre_kji, rotation, edge)
+        known = np.isfinite(self.landmarks_kji[0]).all(axis=1)
+        return TrainingSample(image, labyrinth, landmarks, known)
+
+
+@dataclass(frozen=True)
+class ManifestSource:
+    """Random tiles of prepared cases; a SampleSource. Sample n is always the same.
+
+    Attributes:
+        folders: the prepared cases.
+        augmentation: how tiles are varied.
+        labyrinth_share: share of tiles that show the labyrinth for certain; the others lie anywhere.
+        tile_voxels: edge of a tile.
+        seed: of everything.
+    """
+
+    folders: tuple[Path, ...]
+    augmentation: Augmentation
+    labyrinth_share: float
+    tile_voxels: int
+    seed: int
+
+    def sample(self, index: int) -> TrainingSample:
+        """Sample number `index`."""
+        rng = np.random.default_rng([self.seed, index])
+        case = load_case(self.folders[int(rng.integers(len(self.folders)))])
+        edge = self.tile_voxels
+        if rng.random() < self.labyrinth_share:
+            focus = case.places[int(rng.integers(len(case.places)))] + rng.uniform(-1, 1, 3) * NEAR_SHARE_OF_TILE * edge
+        else:
+            focus = rng.uniform(0, 1, 3) * np.array(case.image.shape)
+        # On the voxels of the prepared scan, so that a tile that is not freely turned is cut out without blurring.
+        centre = np.round(focus) + (edge - 1) % 2 / 2
+        sample = case.tile(centre, self.augmentation.rotation(rng), edge)
+        image = self.augmentation.change_intensities(sample.image, rng)
+        return TrainingSample(image, sample.labyrinth, sample.landmarks_kji, sample.known)
+
+
+def prepare_case(case: Case, folder: Path, spacing_mm: float, region_mm: float) -> None:
+    """Brings a case to the model's grid and writes it, if that has not been done.
+
+    Args:
+        case: has been checked.
+        folder: where the prepared case goes.
+        spacing_mm: the model's voxel edge.
+        region_mm: edge of the cube round the labyrinth that is kept and normalised together.
+    """
+    if is_prepared(case, folder, spacing_mm, region_mm):
+        return
+    read = case.read()
+    labyrinth = Volume(case.labyrinth(read.labels.voxels).astype(np.float32), read.labels.affine_lps)
+    places = labyrinth.grid.to_lps(np.argwhere(labyrinth.voxels)[:, ::-1])
+    middle = (places.min(0) + places.max(0)) / 2
+    corners = read.scan.grid.corners_lps()
+    low, high = np.maximum(corners.min(0), middle - region_mm / 2), np.minimum(corners.max(0), middle + region_mm / 2)
+    grid = lattice_grid(low, high, spacing_mm)
+    image = normalise(resample(read.scan, grid))
+    share = np.nan_to_num(resample(labyrinth, grid)).clip(0, 1)
+    inside = np.argwhere(share >= 0.5)
+    inside = inside[:: max(1, len(inside) // PLACES_KEPT)]
+    landmarks = np.full((3, 3), np.nan)
+    for row, name in zip(landmarks, LANDMARK_NAMES, strict=True):
+        if name in read.landmarks_lps and name not in case.unmarked:
+            row[:] = grid.to_indices(read.landmarks_lps[name])[::-1]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "case.json").unlink(missing_ok=True)
+    np.save(folder / "image.npy", image.astype(np.float16))
+    np.save(folder / "labyrinth.npy", np.round(share * FULL_SHARE).astype(np.uint8))
+    np.save(folder / "places.npy", inside.astype(np.int16))
+    np.save(folder / "landmarks.npy", landmarks[None])
+    # Written last: a folder without it was not finished.
+    (folder / "case.json").write_text(json.dumps(_origin(case, spacing_mm, region_mm)), encoding="utf-8")
+
+
+def is_prepared(case: Case, folder: Path, spacing_mm: float, region_mm: float) -> bool:
+    """Whether a folder holds this case, made from these very files."""
+    try:
+        return json.loads((folder / "case.json").read_text(encoding="utf-8")) == _origin(case, spacing_mm, region_mm)
+    except (OSError, ValueError):
+        return False
+
+
+@cache
+def load_case(folder: Path) -> PreparedCase:
+    """A prepared case; its voxels stay on disk until they are asked for."""
+    image = np.load(folder / "image.npy", mmap_mode="r")
+    return PreparedCase(
+        image,
+        np.load(folder / "labyrinth.npy", mmap_mode="r"),
+        np.load(folder / "places.npy"),
+        np.load(folder / "landmarks.npy"),
+        float(image[:: max(1, len(image) // 32)].min()),
+    )
+
+
+def split(count: int, fold: int, held_out: int, seed: int) -> tuple[list[int], list[int]]:
+    """Numbers of the cases that a fold trains on, and of those that it validates on.
+
+    Args:
+        count: cases in all.
+        fold: 1, 2, 3, …; 0 is no other than 1.
+        held_out: cases to validate on.
+        seed: the same seed and fold give the same split.
+
+    Raises:
+        ValueError: if no case would be left to train on or to validate on.
+
+    Source:
+        Stebani et al. 2023, "Training": each fold draws 38 cases for training and 5 for validation anew.
+    """
+    if not 0 < held_out < count:
+        raise ValueError(f"of {count} cases, {held_out} cannot be held out for validation")
+    order = np.random.default_rng([seed, max(fold, 1)]).permutation(count)
+    return sorted(map(int, order[held_out:])), sorted(map(int, order[:held_out]))
+
+
+def validation_tiles(folders: Sequence[Path], per_case: int, tile_voxels: int, seed: int) -> list[TrainingSample]:
+    """Fixed tiles of held-out cases, as they are; each shows some of the labyrinth."""
+    return [
+        ManifestSource((folder,), Augmentation(noise_share=0.0), 1.0, tile_voxels, seed).sample(number)
+        for folder in folders
+        for number in range(per_case)
+    ]
+
+
+def _origin(case: Case, spacing_mm: float, region_mm: float) -> dict:
+    """What a prepared case was made from, JSON-able."""
+    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in case.files]
+    described = {**asdict(case), "files": files, "model_spacing_mm": spacing_mm, "region_mm": region_mm}
+    return json.loads(json.dumps(described))

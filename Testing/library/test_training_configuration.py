@@ -1,0 +1,122 @@
+"""Configurations: those that come with the library, and one sentence for each mistake in others."""
+
+from __future__ import annotations
+
+import pytest
+
+from InnerEarAILib.cli import main
+from InnerEarAILib.training.configuration import CONFIGURATION_FOLDER, ConfigurationError, read_configuration
+from InnerEarAILib.training.data_source import PhantomData
+from InnerEarAILib.training.phantom_dataset import PhantomSampling
+from InnerEarAILib.training.schedules import NAMED_HEATMAP_SCHEDULES
+
+VALID = """
+name = "tiny"
+role = "segmenter"
+description = "For tests."
+spacing_mm = 0.5
+tile_voxels = 16
+[network]
+widths = [4, 6, 8]
+"""
+
+
+def test_all_configurations_of_the_design_are_there():
+    names = {file.stem for file in CONFIGURATION_FOLDER.glob("*.toml")}
+    assert names >= {"gold", "clinical", "locator", "segmentation_only", "heatmaps_only"}
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGURATION_FOLDER.glob("*.toml")), ids=lambda path: path.stem)
+def test_configuration_that_comes_with_the_library_is_valid(path):
+    config = read_configuration(path.stem)
+    assert config.name == path.stem
+    table = dict(config.data)
+    assert table.pop("kind") == "phantom"
+    sampling = PhantomSampling(**table.pop("sampling"))
+    assert PhantomData(sampling=sampling, **table).at_start <= config.data["at_most"]
+
+
+def test_gold_is_the_papers_network_and_protocol():
+    gold = read_configuration("gold")
+    assert gold.network.widths == (32, 64, 128, 256, 320)
+    assert (gold.network.normalisation, gold.network.activation) == ("instance", "mish")
+    assert (gold.network.attention_gates, gold.network.deep_supervision) == ("both", True)
+    assert (gold.spacing_mm, gold.tile_voxels) == (0.099, 128)
+    steps = gold.optimisation
+    assert (steps.iterations, steps.accumulation, steps.weight_decay) == (75_000, 15, 0.025)
+    assert (steps.optimiser, gold.watch.validate_every, gold.loss.segmentation) == ("adamw", 750, "dice_bce")
+    assert gold.heatmaps == NAMED_HEATMAP_SCHEDULES["gamma"]
+
+
+@pytest.mark.parametrize("heads", ["segmentation", "heatmaps"])
+def test_single_task_configuration_is_gold_but_for_the_other_head(heads):
+    gold, single = read_configuration("gold"), read_configuration(f"{heads}_only")
+    assert single.network.heads == heads
+    assert (single.optimisation, single.heatmaps, single.data) == (gold.optimisation, gold.heatmaps, gold.data)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("[network]\nwidth = 3", "unknown network field width"),
+        ("[loss]\nsegmentation_wieght = 2", "unknown entry segmentation_wieght"),
+        ('[optimisation]\noptimiser = "lion"', "adamw or sgd"),
+        ("[optimisation]\nlearning_rate = 0", "learning_rate must be positive"),
+        ("[optimisation]\naccumulation = 0", "accumulation must be at least 1"),
+        ("[optimisation]\nema_decay = 1.0", "ema_decay"),
+        ('[optimisation]\nprecision = "fp8"', "bf16 or fp32"),
+        ("[watch]\nreport_every = 0", "report_every"),
+        ('[heatmaps]\nschedule = "delta"', "there are constant, alpha, beta, gamma"),
+        ("[heatmaps]\nmilestones = [[0.5, 1, 8]]", "first milestone at progress 0"),
+        ("[speed]\nfast = true", "unknown entry speed"),
+        ("tile_voxels = 18", "multiple of 4"),
+        ("[network", "not a TOML file"),
+    ],
+)
+def test_mistake_in_a_configuration_is_said_in_one_sentence(tmp_path, more, words):
+    text = VALID.replace("tile_voxels = 16\n", "") if more.startswith("tile") else VALID
+    head, _, network = text.partition("[network]")
+    if more.startswith("[network]"):
+        text = head + more
+    else:
+        text = f"{head}{more}\n[network]{network}" if more.startswith("tile") else f"{text}{more}\n"
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError) as raised:
+        read_configuration(path)
+    assert words in str(raised.value)
+    assert "mine.toml" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_missing_entry_is_said(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(VALID.replace("spacing_mm = 0.5\n", ""))
+    with pytest.raises(ConfigurationError, match="spacing_mm"):
+        read_configuration(path)
+
+
+def test_name_that_is_no_configuration_lists_those_there_are():
+    with pytest.raises(ConfigurationError, match=r"clinical, gold, heatmaps_only, locator, segmentation_only"):
+        read_configuration("silver")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["silver"], "none of that name"),
+        (["clinical", "--minutes", "-1"], "--minutes must be positive"),
+        (["clinical", "--fold", "1"], "--fold needs a data set"),
+        (["gold", "--data", "nowhere.toml"], "nowhere.toml cannot be read"),
+        (["gold", "--device", "abacus"], "abacus"),
+    ],
+)
+def test_train_command_ends_with_2_and_one_line_where_it_cannot_begin(tmp_path, capsys, arguments, words):
+    assert main(["train", *arguments, "-o", str(tmp_path / "run")]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_train_command_does_not_overwrite_a_run(tmp_path, capsys):
+    (tmp_path / "checkpoint.safetensors").touch()
+    assert main(["train", "clinical", "--device", "cpu", "-o", str(tmp_path)]) == 2
+    assert "add --resume" in capsys.readouterr().err

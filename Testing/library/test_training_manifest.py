@@ -1,0 +1,228 @@
+"""Labelled data sets: read from files of any kind, checked as a whole, cut into tiles, split into folds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from InnerEarAILib.landmarks import LANDMARK_NAMES
+from InnerEarAILib.scan_files import write_volume
+from InnerEarAILib.training.configuration import ConfigurationError
+from InnerEarAILib.training.data_source import open_data, with_manifest
+from InnerEarAILib.training.labelled_scan import read_hdf5, read_landmark_file
+from InnerEarAILib.training.manifest import ManifestError, check_cases, read_manifest
+from InnerEarAILib.training.manifest_dataset import load_case, prepare_case, split
+from InnerEarAILib.volume import Volume
+from library.tiny_training import tiny_config
+
+MARKS = {"helicotrema": [10.0, 8, 9], "oval window": [8.0, 10, 9], "round window": [8.0, 8, 11]}
+SPACING = 0.5
+
+
+def volumes(shift: float = 0.0, spacing: float = SPACING) -> tuple[Volume, Volume]:
+    """A scan with a bright ball round (8, 8, 9) mm, and its labels, on a grid at an odd place."""
+    shape = (40, 38, 36)
+    affine = np.diag([spacing] * 3 + [1.0])
+    affine[:3, 3] = [0.3 + shift, -0.2, 0.1]
+    places = Volume(np.zeros(shape), affine).grid.to_lps(np.stack(np.indices(shape)[::-1], -1))
+    distance = np.linalg.norm(places - [8 + shift, 8, 9], axis=-1)
+    noise = np.random.default_rng(0).normal(0, 20, shape)
+    return (
+        Volume((1500 * (distance < 2) + noise).astype(np.int16), affine),
+        Volume((distance < 2).astype(np.uint8) * 2, affine),
+    )
+
+
+def markups(path, marks, system="LPS"):
+    turn = [-1, -1, 1] if system == "RAS" else [1, 1, 1]
+    points = [{"label": name, "position": (np.array(p) * turn).tolist()} for name, p in marks.items()]
+    path.write_text(json.dumps({"markups": [{"coordinateSystem": system, "controlPoints": points}]}))
+
+
+def write_case(folder, name, scan=None, labels=None, marks=MARKS, suffix=".nrrd"):
+    own_scan, own_labels = volumes()
+    write_volume(folder / f"{name}{suffix}", scan or own_scan)
+    write_volume(folder / f"{name}_labels{suffix}", labels or own_labels)
+    markups(folder / f"{name}.mrk.json", marks)
+
+
+def entry(name, suffix=".nrrd", **changes):
+    files = {"scan": f"{name}{suffix}", "labels": f"{name}_labels{suffix}", "landmarks": f"{name}.mrk.json"}
+    return {"name": name, **files, **changes}
+
+
+def write_manifest(folder, cases, **top):
+    path = folder / "set.json"
+    path.write_text(json.dumps({"name": "Balls", "case": cases, **top}))
+    return path
+
+
+def write_hdf5(path, axes="ijk"):
+    h5py = pytest.importorskip("h5py")
+    scan, labels = volumes()
+    with h5py.File(path, "w") as file:
+        for name, volume in (("raw", scan), ("label", labels)):
+            file[f"{name}/{name}-0"] = volume.voxels.T if axes == "ijk" else volume.voxels
+        for number, (label, name) in enumerate(zip(("CochleaTop", "OvalWindow", "RoundWindow"), MARKS, strict=True)):
+            mark = file.create_dataset(f"landmark/landmark-{number}", data=h5py.Empty("f"))
+            mark.attrs["label"] = label
+            index = np.round(scan.grid.to_indices(MARKS[name])).astype(int)
+            mark.attrs["ijk_position"] = index if axes == "ijk" else index[::-1]
+
+
+def test_twelve_planted_mistakes_get_twelve_sentences_at_once(tmp_path):
+    scan, labels = volumes()
+    for name in ("fine", "a", "b", "e", "g", "k"):
+        write_case(tmp_path, name)
+    write_case(tmp_path, "c", labels=volumes(shift=0.4)[1])
+    write_case(tmp_path, "d", labels=labels.with_voxels(labels.voxels * 0))
+    write_case(tmp_path, "f", marks={name: MARKS[name] for name in LANDMARK_NAMES[:2]})
+    write_case(tmp_path, "h", marks=MARKS | {"oval window": [-8.0, -10, 9]})
+    write_case(tmp_path, "i", marks=MARKS | {"helicotrema": [15.0, 14, 16]})
+    write_case(tmp_path, "j", scan=replace(scan, affine_lps=scan.affine_lps * 1.1), labels=None)
+    (tmp_path / "e_labels.nrrd").unlink()
+    (tmp_path / "g.mrk.json").write_text("not json")
+    (tmp_path / "k.nrrd").write_bytes(b"")
+    without = entry("b")
+    del without["landmarks"]
+    cases = [
+        entry("fine"), entry("fine"), entry("a", colour="red"), without, entry("c"), entry("d"), entry("e"),
+        entry("f"), entry("g"), entry("h"), entry("i"), entry("k"), entry("l", unmarked=["stapes"]),
+    ]  # fmt: skip
+    with pytest.raises(ManifestError) as raised:
+        read_manifest(write_manifest(tmp_path, cases, spacing_mm=SPACING))
+    expected = (
+        "fine is listed twice", "a has the unknown entry colour", "b has no entry landmarks", "'stapes' as unmarked",
+        "c: its labels are not on the grid", "d: no voxel of its labels is labyrinth", "e: There is no file",
+        "f: its round window is not marked", "g: g.mrk.json", "h: its oval window lies outside", "from the labyrinth",
+        "k: k.nrrd is empty",
+    )  # fmt: skip
+    assert len(raised.value.mistakes) == 12
+    for sentence, words in zip(raised.value.mistakes, expected, strict=True):
+        assert words in sentence
+        assert sentence.endswith(".")
+        assert sentence in str(raised.value)
+
+
+def test_wrong_spacing_is_said(tmp_path):
+    scan, labels = volumes(spacing=0.55)
+    write_case(tmp_path, "a", scan, labels)
+    manifest = read_manifest(write_manifest(tmp_path, [entry("a")], spacing_mm=SPACING))
+    with pytest.raises(ManifestError, match=r"measure 0\.550 × 0\.550 × 0\.550 mm, not 0\.5 mm"):
+        check_cases(manifest.cases, 0.5)
+    with pytest.raises(ManifestError, match=r"too coarse for a model of 0\.1 mm"):
+        check_cases(manifest.cases, 0.1)
+
+
+def test_labels_that_are_no_whole_numbers_are_said(tmp_path):
+    labels = volumes()[1]
+    write_case(tmp_path, "a", labels=labels.with_voxels(labels.voxels * np.float32(0.25)))
+    with pytest.raises(ManifestError, match="not whole numbers"):
+        check_cases(read_manifest(write_manifest(tmp_path, [entry("a")])).cases, SPACING)
+
+
+@pytest.mark.parametrize("text", ["case = [", "case = 3", ""])
+def test_manifest_that_is_none_is_refused(tmp_path, text):
+    (tmp_path / "set.toml").write_text(text)
+    with pytest.raises(ConfigurationError, match=r"cannot be (read|used)"):
+        read_manifest(tmp_path / "set.toml")
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz", ".mha"])
+def test_images_of_any_kind_make_a_case(tmp_path, suffix):
+    write_case(tmp_path, "a", suffix=suffix)
+    check_cases(read_manifest(write_manifest(tmp_path, [entry("a", suffix)])).cases, SPACING)
+
+
+@pytest.mark.parametrize("axes", ["ijk", "kji"])
+def test_hdf5_file_holds_the_same_ear_as_the_images(tmp_path, axes):
+    write_hdf5(tmp_path / "a.hdf5", axes)
+    read = read_hdf5(tmp_path / "a.hdf5", SPACING, axes)
+    scan, labels = volumes()
+    assert np.array_equal(read.scan.voxels, scan.voxels)
+    assert np.array_equal(read.labels.voxels, labels.voxels)
+    for name, position in MARKS.items():
+        assert read.scan.grid.to_indices(read.landmarks_lps[name]) == pytest.approx(
+            np.round(scan.grid.to_indices(position))
+        )
+
+
+def test_folder_of_hdf5_files_is_a_data_set(tmp_path):
+    for name in ("a", "b"):
+        write_hdf5(tmp_path / f"{name}.hdf5")
+    assert [case.name for case in read_manifest(tmp_path).cases] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("system", "turn"), [("LPS", (1, 1, 1)), ("1", (1, 1, 1)), ("RAS", (-1, -1, 1)), ("0", (-1, -1, 1))]
+)
+def test_fcsv_positions_are_read_in_their_coordinate_system(tmp_path, system, turn):
+    lines = ["# Markups fiducial file version = 4.11", f"# CoordinateSystem = {system}"]
+    lines += ["# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"]
+    for number, (name, p) in enumerate(MARKS.items()):
+        x, y, z = np.array(p) * turn
+        lines.append(f"{number},{x},{y},{z},0,0,0,1,1,1,0,{name},,")
+    (tmp_path / "a.fcsv").write_text("\n".join(lines))
+    found = read_landmark_file(tmp_path / "a.fcsv")
+    assert {name: position.tolist() for name, position in found.items()} == MARKS
+
+
+def test_prepared_case_lies_where_the_scan_does(tmp_path):
+    write_case(tmp_path, "a", marks={name: MARKS[name] for name in LANDMARK_NAMES[:2]})
+    manifest = read_manifest(write_manifest(tmp_path, [entry("a", unmarked=["round window"])]))
+    prepare_case(manifest.cases[0], tmp_path / "0000", 0.4, 12.0)
+    case = load_case(tmp_path / "0000")
+    share = case.labyrinth / 255
+    middle = (np.stack(np.indices(share.shape), -1) * share[..., None]).sum((0, 1, 2)) / share.sum()
+    # The helicotrema lies 2 mm from the centre of the ball along x.
+    assert case.landmarks_kji[0, 0] - middle == pytest.approx([0, 0, 5], abs=0.2)
+    assert share.sum() * 0.4**3 == pytest.approx(4 / 3 * np.pi * 8, rel=0.03)
+    sample = case.tile(np.round(middle), np.eye(3), 16)
+    assert sample.known.tolist() == [True, True, False]
+    assert np.asarray(case.image, np.float32).mean() == pytest.approx(0, abs=0.01)
+
+
+def test_folds_are_random_but_fixed_and_never_share_a_case():
+    for fold in (1, 2, 3):
+        training, held_out = split(43, fold, 5, seed=1)
+        assert (len(training), len(held_out)) == (38, 5)
+        assert sorted(training + held_out) == list(range(43))
+        assert split(43, fold, 5, seed=1) == (training, held_out)
+    assert split(43, 1, 5, seed=1) != split(43, 2, 5, seed=1)
+
+
+def test_more_cases_held_out_than_there_are_is_refused():
+    with pytest.raises(ValueError, match="cannot be held out"):
+        split(5, 1, 5, seed=1)
+
+
+def test_configuration_opens_a_data_set_with_its_folds(tmp_path):
+    for name in ("a", "b", "c"):
+        write_case(tmp_path, name)
+    manifest = write_manifest(tmp_path, [entry(name) for name in ("a", "b", "c")])
+    config = tiny_config(data={"kind": "manifest", "manifest": "-", "validation_cases": 1, "region_mm": 14.0})
+    config = with_manifest(config, manifest, 2)
+    with open_data(config, tmp_path / "scans", lambda line: None) as data:
+        assert len(data.source.folders) == 2
+        assert len(data.validation) == 8
+        assert all(sample.labyrinth.max() > 0.5 for sample in data.validation)
+        first, again = data.source.sample(5), data.source.sample(5)
+        assert np.array_equal(first.image, again.image)
+        assert first.image.shape == (16, 16, 16)
+        assert "Balls, fold 2 of 3" in data.trained_on
+        assert data.region_mm == 14.0
+
+
+def test_fold_without_a_data_set_is_refused():
+    with pytest.raises(ValueError, match="--fold needs a data set"):
+        with_manifest(tiny_config(), None, 2)
+
+
+def test_fold_that_does_not_exist_is_refused(tmp_path):
+    write_case(tmp_path, "a")
+    config = with_manifest(tiny_config(), write_manifest(tmp_path, [entry("a")]), 4)
+    with pytest.raises(ValueError, match="fold must be 1 to 3"), open_data(config, tmp_path, lambda line: None):
+        pass

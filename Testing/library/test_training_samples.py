@@ -1,0 +1,185 @@
+"""Samples of the phantom: image, labyrinth and landmarks agree in any pose; validation figures; curves."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from InnerEarAILib.landmarks import LANDMARK_NAMES, encode_heatmap
+from InnerEarAILib.networks.dual_head_unet import NetworkOutput
+from InnerEarAILib.phantom.anatomy import PhantomEar
+from InnerEarAILib.phantom.rendered_anatomy import RenderedAnatomy
+from InnerEarAILib.training.curves import TensorBoard, draw_curves
+from InnerEarAILib.training.losses import JointLoss, LossConfig
+from InnerEarAILib.training.phantom_dataset import PhantomSampling, PhantomSource
+from InnerEarAILib.training.phantom_pool import TRAINING, AnatomyPool, AnatomyRecipe
+from InnerEarAILib.training.run_folder import MetricsTable, read_metrics
+from InnerEarAILib.training.samples import TrainingSample, collate
+from InnerEarAILib.training.schedules import HeatmapShape
+from InnerEarAILib.training.validation import dice_and_iou, validate
+from library.tiny_training import tiny_config, tiny_trainer
+
+CPU = torch.device("cpu")
+CENTRES = {"helicotrema": (3.0, 1.0, 0.0), "oval window": (-2.0, 2.0, 1.0), "round window": (-1.0, -3.0, -2.0)}
+LATTICE = 64
+
+
+def ball_anatomy(which: str) -> RenderedAnatomy:
+    """A Gaussian drop of labyrinth, as bright as it is labyrinth, round one landmark; no other contrast."""
+    spacing = 0.5
+    origin = np.full(3, -(LATTICE - 1) / 2 * spacing)
+    k, j, i = np.indices((LATTICE,) * 3)
+    places = origin + spacing * np.stack([i, j, k], -1)
+    share = np.exp(-0.5 * ((places - CENTRES[which]) ** 2).sum(-1) / 1.2**2)
+    ear = PhantomEar("right", {name: np.array(p) for name, p in CENTRES.items()}, {})
+    return RenderedAnatomy(
+        torch.from_numpy((2000 * share).astype(np.int16)),
+        torch.from_numpy(np.round(255 * share).astype(np.uint8)),
+        torch.zeros((LATTICE,) * 3, dtype=torch.uint8),
+        spacing,
+        origin,
+        (ear,),
+        0.0,
+    )
+
+
+def source_of(tmp_path, **sampling) -> PhantomSource:
+    settled = {"upright_share": 0.0, "near_share": 1.0, "near_mm": 1.0, "away_share": 0.0, "cut_share": 0.0}
+    sampling = PhantomSampling({"flat_panel": 1.0}, 0.5, (20.0, 20.0), **settled | sampling)
+    recipe = AnatomyRecipe(3, {"temporal_bone": 1.0}, 0.5, 32.0)
+    return PhantomSource(AnatomyPool(tmp_path, recipe, 4), sampling, 0.5, 32, seed=3)
+
+
+def middle_of_mass(voxels: np.ndarray) -> np.ndarray:
+    return (np.stack(np.indices(voxels.shape), -1) * voxels[..., None]).sum((0, 1, 2)) / voxels.sum()
+
+
+@settings(max_examples=6, deadline=None)
+@given(seed=st.integers(0, 10**6), channel=st.integers(0, 2))
+def test_image_labyrinth_and_landmarks_agree_in_any_pose_to_a_tenth_of_a_voxel(tmp_path_factory, seed, channel):
+    source = source_of(tmp_path_factory.mktemp("pool"))
+    sample = source.sample_of(ball_anatomy(LANDMARK_NAMES[channel]), np.random.default_rng(seed))
+    mark = sample.landmarks_kji[0, channel]
+    assert np.abs(middle_of_mass(sample.labyrinth) - mark).max() < 0.1
+    bright = np.clip(sample.image - np.median(sample.image), 0, None)
+    bright[bright < 0.4 * bright.max()] = 0  # noise
+    assert np.abs(middle_of_mass(bright) - mark).max() < 0.15
+
+
+def test_sample_of_a_finished_pool_is_always_the_same(tmp_path):
+    source = source_of(tmp_path)
+    for number, name in enumerate(LANDMARK_NAMES):
+        ball_anatomy(name).save(tmp_path / f"{TRAINING}-{number:06d}.safetensors")
+    first, again, other = source.sample(4), source_of(tmp_path).sample(4), source.sample(5)
+    assert np.array_equal(first.image, again.image)
+    assert np.array_equal(first.landmarks_kji, again.landmarks_kji)
+    assert not np.array_equal(first.image, other.image)
+
+
+def test_pool_lets_go_of_the_oldest_anatomy(tmp_path, monkeypatch):
+    monkeypatch.setattr(AnatomyRecipe, "draw", lambda self, stage, number: ball_anatomy("oval window"))
+    pool = AnatomyPool(tmp_path, AnatomyRecipe(3, {}, 0.5, 32.0), size=2)
+    for _ in range(3):
+        pool.grow(TRAINING, pool.next_number())
+    assert [path.stem for path in pool.paths()] == ["training-000001", "training-000002"]
+    assert pool.next_number() == 3
+
+
+def test_empty_pool_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no anatomies"):
+        source_of(tmp_path).sample(0)
+
+
+def test_batch_fills_up_absent_ears_with_nothing():
+    cube = np.zeros((4, 4, 4), np.float32)
+    samples = [TrainingSample(cube, cube, np.zeros((ears, 3, 3)), np.ones(3, bool)) for ears in (2, 0)]
+    batch = collate(samples)
+    assert batch.image.shape == (2, 1, 4, 4, 4)
+    assert batch.landmarks_kji[0].isfinite().all()
+    assert batch.landmarks_kji[1].isnan().all()
+
+
+def test_dice_and_iou_of_hand_cases():
+    predicted, truth = np.array([1, 1, 1, 0], bool), np.array([0, 1, 1, 1], bool)
+    assert dice_and_iou(predicted, truth) == pytest.approx((2 / 3, 1 / 2))
+    assert dice_and_iou(truth, truth) == (1, 1)
+    assert all(np.isnan(dice_and_iou(truth & False, truth & False)))
+
+
+def test_validation_figures_of_a_known_answer():
+    labyrinth = np.zeros((16, 16, 16), np.float32)
+    labyrinth[4:8, 4:8, 4:8] = 1
+    landmarks = np.array([[[8.0, 8, 8], [4, 8, 8], [40, 8, 8]]])
+    sample = TrainingSample(labyrinth, labyrinth, landmarks, np.array([True, True, True]))
+    answer = np.full((1, 1, 16, 16, 16), -5.0, np.float32)
+    answer[0, 0, 4:8, 4:8, 4:6] = 5.0  # one half of the labyrinth
+    found = ([8.0, 8, 11], [4.0, 8, 8], [8.0, 8, 8])  # the first is 3 voxels off; the third has no truth in the tile
+    heatmaps = np.stack([encode_heatmap(np.array(p), (16,) * 3, 1.0, 2.0) for p in found])[None].astype(np.float32)
+    output = NetworkOutput(torch.from_numpy(answer), torch.from_numpy(heatmaps), (), ())
+    network = torch.nn.Identity()
+    network.forward = lambda image: output
+    loss = JointLoss(LossConfig())
+    autocast = torch.autocast("cpu", enabled=False)
+    figures = validate(network, [sample], loss, HeatmapShape(1.0, 2.0), 0.5, CPU, autocast)
+    assert (figures.dice, figures.iou) == pytest.approx((2 / 3, 1 / 2))
+    assert figures.helicotrema_mm == pytest.approx(1.5, abs=1e-3)
+    assert figures.oval_window_mm == pytest.approx(0.0, abs=1e-3)
+    assert np.isnan(figures.round_window_mm)
+    assert figures.score == pytest.approx(2 / 3 - 0.75 / 10, abs=1e-3)
+
+
+def test_curves_of_a_run_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    table = MetricsTable(tmp_path / "metrics.csv", ("iteration", "loss", "validation_dice"))
+    table.append({"iteration": 50, "loss": 1.0})
+    table.append({"iteration": 100, "loss": float("nan"), "validation_dice": 0.5})
+    assert [sorted(row) for row in read_metrics(tmp_path / "metrics.csv")] == [
+        ["iteration", "loss"],
+        ["iteration", "validation_dice"],
+    ]
+    assert draw_curves(tmp_path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_tensorboard_gets_the_rows_where_it_is_installed_and_nothing_happens_where_not(tmp_path, monkeypatch):
+    written = []
+    writer = SimpleNamespace(add_scalar=lambda *row: written.append(row), flush=lambda: None)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=lambda folder: writer))
+    TensorBoard(tmp_path).append({"iteration": 50, "loss": 1.0, "seconds": float("nan")})
+    assert written == [("loss", 1.0, 50)]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    TensorBoard(tmp_path).append({"iteration": 51, "loss": 1.0})
+    assert len(written) == 1
+
+
+class TwoBones:
+    """Two ball anatomies, each always in the same pose."""
+
+    def __init__(self, samples) -> None:
+        self._samples = samples
+
+    def sample(self, index):
+        return self._samples[index % 2]
+
+
+@pytest.mark.slow
+def test_small_network_learns_two_phantoms_by_heart(tmp_path):
+    source = source_of(tmp_path)
+    samples = [source.sample_of(ball_anatomy(name), np.random.default_rng(7)) for name in LANDMARK_NAMES[:2]]
+    config = tiny_config(
+        tile_voxels=32,
+        network={"widths": [8, 12, 16]},
+        heatmaps={"milestones": [[0.0, 1.0, 5.0], [0.4, 2.0, 3.0]]},
+        optimisation={"iterations": 400, "accumulation": 1, "learning_rate": 5e-3, "ema_decay": 0.9},
+        watch={"report_every": 100, "validate_every": 400, "checkpoint_minutes": 10},
+    )
+    trainer = tiny_trainer(tmp_path / "run", config, source=TwoBones(samples), validation=samples)
+    figures = trainer.run()
+    assert figures.dice >= 0.95
+    for error_mm in (figures.helicotrema_mm, figures.oval_window_mm, figures.round_window_mm):
+        assert error_mm <= config.spacing_mm
