@@ -7,7 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import curve_fit
 from scipy.spatial.transform import Rotation
+from scipy.special import erf
 
 from InnerEarAILib.phantom.anatomy import PhantomEar, Rendering
 from InnerEarAILib.phantom.noise import correlated_noise, scanner_noise
@@ -77,6 +79,18 @@ def test_a_rendered_anatomy_keeps_the_stated_width():
     grid = Grid.axis_aligned((5, 5, 41), 0.1, (-2, 0, 0))
     image = scan_rendered(rendered, scanner, Pose(), grid, np.random.default_rng(0)).numpy()
     assert edge_width(image[2, 2], 0.1) == pytest.approx(0.6, rel=0.1)
+
+
+def test_a_slanted_edge_on_the_scanner_s_own_voxels_is_as_wide_as_stated():
+    normal = np.array([0.98, 0.17, 0.11]) / np.linalg.norm([0.98, 0.17, 0.11])
+    scanner = replace(GE_BONEPLUS, noise_hounsfield=0.0, overshoot=0.0, fwhm_mm=(0.65, 0.65, 0.65))
+    grid = scanner.native_grid((0, 0, 0), 14.0)
+    image = scan(HalfSpace(normal), scanner, Pose(), grid, np.random.default_rng(0)).numpy()
+    indices = np.argwhere(np.ones(grid.shape))[:, ::-1]
+    distance = grid.to_lps(indices) @ normal
+    near = np.abs(distance) < 2
+    sigma = curve_fit(lambda d, s: 1000 * (1 + erf(d / (s * 2**0.5))), distance[near], image.ravel()[near], 0.3)[0][0]
+    assert 2.355 * sigma == pytest.approx(0.65, rel=0.1)
 
 
 def test_an_edge_enhancing_kernel_overshoots_and_a_plain_one_does_not():

@@ -16,7 +16,7 @@ SIDES = ("left", "right", "random")
 
 
 def add_phantom_command(commands: Any) -> None:
-    """Adds the command to what `ArgumentParser.add_subparsers` gave; its `handler` turns arguments into an exit code."""
+    """Adds the command to what `ArgumentParser.add_subparsers` gave; its `handler` gives the exit code."""
     parser = commands.add_parser(
         "phantom",
         help="draw CT phantoms of the temporal bone with their exact truth",

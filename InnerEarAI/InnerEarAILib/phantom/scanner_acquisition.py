@@ -31,8 +31,9 @@ from InnerEarAILib.phantom.scanner import Scanner
 from InnerEarAILib.phantom.scanner_psf import FWHM_OF_SIGMA, filter_volume, generator_from, psf_taps
 from InnerEarAILib.volume import Grid
 
-SAMPLES_PER_FWHM = 1.9
-"""Samples of the anatomy across the point-spread function: enough for a Gaussian, whose aliased power is below 1 %."""
+SAMPLES_PER_FWHM, DRAWN_SAMPLES_PER_FWHM = 1.9, 1.25
+"""Samples of the anatomy across the point-spread function: of a lattice, so that what aliases of a Gaussian is below 1 %;
+of an anatomy that is drawn for the scan, whose every sample is the mean over its voxel already."""
 
 TRUTH_STEP_MM = 0.36
 """Voxels of the truth wider than this are averaged from finer ones."""
@@ -80,7 +81,7 @@ def scan_rendered(
         # The lattice's voxels are boxes (variance e²/12); trilinear interpolation blurs by e²/6 on average.
         return level.hounsfield_on(shape, affine), level.spacing_mm**2 / 4
 
-    return _acquire(sample, scanner, pose, grid, rng, rendered.device)
+    return _acquire(sample, SAMPLES_PER_FWHM, scanner, pose, grid, rng, rendered.device)
 
 
 def scan(
@@ -100,7 +101,7 @@ def scan(
             hounsfield[layers] = anatomy.render(points, step_mm).hounsfield.reshape(-1, *shape[1:])
         return hounsfield, step_mm**2 / 12
 
-    return _acquire(sample, scanner, pose, grid, rng, torch.device(device))
+    return _acquire(sample, DRAWN_SAMPLES_PER_FWHM, scanner, pose, grid, rng, torch.device(device))
 
 
 def truth(anatomy: Anatomy, pose: Pose, grid: Grid, device: torch.device | str = "cpu") -> Truth:
@@ -152,14 +153,16 @@ def _drawn_truth(
     return share, part
 
 
-def _acquire(sample, scanner: Scanner, pose: Pose, grid: Grid, rng, device: torch.device) -> Tensor:
+def _acquire(
+    sample, samples_per_fwhm: float, scanner: Scanner, pose: Pose, grid: Grid, rng, device: torch.device
+) -> Tensor:
     """Samples finer than the voxels, applies the point-spread function, then all that a scanner adds."""
     generator = generator_from(rng, device)
     spacing, own = grid.spacing_mm[::-1], np.array(scanner.spacing_mm)[::-1]
     # Voxels coarser than the scanner's own stand for means over its voxels: boxes of variance edge² / 12.
     widened = np.maximum(spacing**2 - own**2, 0) / 12
     fwhm = np.sqrt(np.array(scanner.fwhm_mm)[::-1] ** 2 + FWHM_OF_SIGMA**2 * widened)
-    finer = np.maximum(np.ceil(spacing / fwhm * SAMPLES_PER_FWHM - 0.05), 1).astype(int)
+    finer = np.maximum(np.ceil(spacing / fwhm * samples_per_fwhm - 0.05), 1).astype(int)
     steps = spacing / finer
     overshoot = (0.0, scanner.overshoot, scanner.overshoot)
     # The widest margin is needed before the blur of the samples is known; less blur means a wider filter.
