@@ -25,7 +25,7 @@ from InnerEarAILib import __version__
 from InnerEarAILib.ear_result import EarResult, ScanResult, Side
 from InnerEarAILib.inference.device import choose_device
 from InnerEarAILib.inference.locator import EarCandidate, gather_candidates, locate_ears
-from InnerEarAILib.inference.postprocessing import labyrinth_mask, landmark_results, upsample
+from InnerEarAILib.inference.postprocessing import THRESHOLD, labyrinth_mask, landmark_results, upsample
 from InnerEarAILib.inference.predictor import Prediction, predict
 from InnerEarAILib.inference.quality import assess, centre_of_mass, side_by_chirality
 from InnerEarAILib.model_store import choose_model, list_models, load_card, load_network
@@ -172,25 +172,26 @@ class _Route:
         return locate_ears(self.volume, network, locator, self.device, self.progress)
 
     def ear_at(self, candidate: EarCandidate) -> EarResult | None:
-        """The ear round a place; looked at once more from its own centre where it reaches over the region's border."""
-        centre = candidate.centre_lps
-        for _ in range(2):
-            grid = lattice_grid(centre, centre, self.card.spacing_mm, self._region_voxels())
-            ear, known = self._predicted(grid)
-            mask = ear.probability >= 0.5
-            if not mask.any() or not _touches_border(mask & known):
-                break
-            centre = grid.to_lps(np.argwhere(mask).mean(0)[::-1])
-        return self._composed(ear, grid, known)
+        """The ear round a place. One view shows where its middle is, then all views look at it from there.
+
+        The locator sees voxels many times as large; an ear in the middle of its tile is seen whole.
+        """
+        first_grid = self._region_round(candidate.centre_lps)
+        first, known = self._predicted(first_grid, views=1)
+        marked = np.argwhere((first.probability >= THRESHOLD) & known)
+        if len(marked) == 0:
+            return None
+        grid = self._region_round(first_grid.to_lps(marked.mean(0)[::-1]))
+        return self._composed(*self._predicted(grid), grid)
 
     def ears_of_the_whole_scan(self) -> list[EarResult | None]:
         """The paper's way: everything is looked at; two ears are told apart by where they lie."""
         corners = self.volume.grid.corners_lps()
         grid = lattice_grid(corners.min(0), corners.max(0), self.card.spacing_mm, self.card.tile_voxels)
         prediction, known = self._predicted(grid)
-        candidates = gather_candidates(prediction.probability, grid)
+        candidates = gather_candidates(prediction.probability, grid, LEAST_LABYRINTH_MM3)
         if len(candidates) < 2:
-            return [self._composed(prediction, grid, known)] if candidates else []
+            return [self._composed(prediction, known, grid)] if candidates else []
         ears = []
         for candidate in candidates:
             window = _window(grid, candidate.centre_lps, self._region_voxels())
@@ -206,7 +207,7 @@ class _Route:
             )
             start_ijk = [axis.start for axis in window][::-1]
             part_grid = Grid.axis_aligned(part.probability.shape, grid.spacing_mm, grid.to_lps(start_ijk))
-            ears.append(self._composed(part, part_grid, known[window]))
+            ears.append(self._composed(part, known[window], part_grid))
         return ears
 
     def result(self, ears: list[EarResult]) -> ScanResult:
@@ -228,7 +229,7 @@ class _Route:
         ordered = sorted(ears, key=lambda ear: ear.side, reverse=True)
         return ScanResult(self.volume.name, self.volume.grid, tuple(ordered), self.provenance, tuple(self.notes))
 
-    def _predicted(self, grid: Grid) -> tuple[Prediction, np.ndarray]:
+    def _predicted(self, grid: Grid, views: int | None = None) -> tuple[Prediction, np.ndarray]:
         with self.timed("resampling"):
             self.progress.step("Resampling the scan")
             values = resample(self.volume, grid)
@@ -240,7 +241,7 @@ class _Route:
                 normalised,
                 tile=self.card.tile_voxels,
                 overlap=self.card.overlap_voxels,
-                views=self.preset.views,
+                views=views or self.preset.views,
                 device=self.device,
                 progress=self.progress,
                 agreeing_precisions=self.card.agreeing_precisions,
@@ -248,13 +249,15 @@ class _Route:
         self.provenance |= {f"execution.{key}": value for key, value in prediction.execution.items()}
         return prediction, known
 
-    def _composed(self, prediction: Prediction, grid: Grid, known: np.ndarray) -> EarResult | None:
+    def _composed(self, prediction: Prediction, known: np.ndarray, grid: Grid) -> EarResult | None:
         with self.timed("postprocessing"):
             self.progress.step("Drawing the labyrinth")
             mask = labyrinth_mask(self._fine_probability(prediction, grid, known), self.preset.postprocess)
             if np.count_nonzero(mask.voxels) * np.prod(mask.spacing_mm) < LEAST_LABYRINTH_MM3:
                 return None
             landmarks = landmark_results(prediction.heatmaps, prediction.view_peaks, grid, self.card.heatmap_amplitude)
+            if all(landmark.position_lps is None for landmark in landmarks):
+                return None  # a cavity in bone, but no inner ear
             side = side_by_chirality(landmarks, centre_of_mass(mask))
             spread = prediction.standard_deviation
             quality = assess(
@@ -263,7 +266,7 @@ class _Route:
                 None if spread is None else float(spread[known].mean(dtype=np.float64)),
                 side,
                 self.options.ear if self.options.ear in ("left", "right") else None,
-                _touches_border((prediction.probability >= 0.5) & known, known),
+                _touches_border((prediction.probability >= THRESHOLD) & known, known),
                 self.card.figures.get("usual_standard_deviation"),
             )
             asked_for: Side = "left" if self.options.ear == "left" else "right"
@@ -302,6 +305,9 @@ class _Route:
         if self.options.ear not in ("left", "right") or len(ears) < 2:
             return ears
         return [ear for ear in ears if ear.side == self.options.ear]
+
+    def _region_round(self, centre_lps: np.ndarray) -> Grid:
+        return lattice_grid(centre_lps, centre_lps, self.card.spacing_mm, self._region_voxels())
 
     def _region_voxels(self) -> int:
         return max(self.card.tile_voxels, round(self.card.region_mm / self.card.spacing_mm))

@@ -87,12 +87,15 @@ def locate_ears(
     return gather_candidates(probability, grid)
 
 
-def gather_candidates(probability: np.ndarray, grid: Grid) -> tuple[EarCandidate, ...]:
+def gather_candidates(
+    probability: np.ndarray, grid: Grid, least_volume_mm3: float = LEAST_VOLUME_MM3
+) -> tuple[EarCandidate, ...]:
     """The (at most two) labyrinths in a probability map, the surest first.
 
     Args:
         probability: (k, j, i), 0 to 1.
         grid: its grid.
+        least_volume_mm3: smaller marks are dropped.
     """
     components, count = ndimage.label(probability >= LEAST_PROBABILITY, np.ones((3, 3, 3)))
     if count == 0:
@@ -116,7 +119,7 @@ def gather_candidates(probability: np.ndarray, grid: Grid) -> tuple[EarCandidate
     candidates = [
         EarCandidate(c["centre"], float(c["voxels"] * voxel_mm3), float(c["mass"] / c["voxels"])) for c in clusters
     ]
-    real = [c for c in candidates if c.volume_mm3 >= LEAST_VOLUME_MM3]
+    real = [c for c in candidates if c.volume_mm3 >= least_volume_mm3]
     return tuple(sorted(real, key=lambda c: -c.probability * c.volume_mm3)[:2])
 
 
