@@ -53,7 +53,7 @@ class InterruptedSource(BallSource):
 
 def test_accumulated_passes_make_the_step_of_one_large_batch(tmp_path):
     # Cross-entropy and squared error are means over samples; Dice is one number for the whole batch.
-    plain = {"loss": {"segmentation": "bce"}}
+    plain = {"loss": {"segmentation": "bce"}, "heatmaps": {"schedule": "constant"}}
     steady = {"learning_rate": 1.0, "warmup_share": 0.0, "annealing_share": 0.0, "ema_decay": 0.0}
     pieces = tiny_trainer(
         tmp_path / "a", tiny_config(optimisation={"iterations": 3, "accumulation": 3, **steady}, **plain)
