@@ -110,12 +110,14 @@ class RenderedAnatomy:
 
     def coarser(self, edge_mm: float) -> RenderedAnatomy:
         """The copy of this lattice whose voxels come closest to `edge_mm` from below; itself where none is."""
-        if not self._copies:
-            self._copies.append(self)
-            for _ in range(COARSENINGS):
-                self._copies.append(_half_as_fine(self._copies[-1]))
-        fitting = [level for level in self._copies if level.spacing_mm <= edge_mm * 1.01]
-        return fitting[-1] if fitting else self
+        level = self
+        for number in range(COARSENINGS):
+            if 2 * level.spacing_mm > edge_mm * 1.01:
+                break
+            if number == len(self._copies):
+                self._copies.append(_half_as_fine(level))
+            level = self._copies[number]
+        return level
 
     def save(self, path: Path) -> None:
         """Writes the lattice to a safetensors file, whole or not at all."""
