@@ -1,8 +1,8 @@
 """What every anatomy of the phantom offers to the scanner: CT numbers and labels at any point, and its landmarks.
 
 An anatomy lives in its own frame: millimetres, axes parallel to the patient's (LPS). A single ear is always a right ear
-with the centre of its vestibule near the origin; the scanner poses, mirrors and samples it. A head has its ears at their
-places, midsagittal plane x = 0.
+with the centre of its vestibule near the origin; the scanner poses, mirrors and samples it. A head has its ears at
+their places, midsagittal plane x = 0.
 """
 
 from __future__ import annotations
