@@ -35,7 +35,7 @@ EAR_FROM_MIDLINE_MM = 42.0
 FIELD_MM: Mapping[ScannerKind, float] = {"flat_panel": 28.0, "cone_beam": 32.0, "multi_slice": 50.0, "micro": 14.0}
 """Edge of the cubic field round an ear: what these scanners are used at, less where their voxels are many."""
 
-HEAD_FIELD_MM = np.array([170.0, 130.0, 60.0])
+HEAD_FIELD_MM = np.array([160.0, 100.0, 50.0])
 """Field of a head scan along x, y, z: the skull base with both ears."""
 
 EMBEDDED_SEED = 11
@@ -186,8 +186,9 @@ def embedded_phantom(progress: Progress = Progress()) -> PhantomScan:
 
 
 def embedded_head_phantom(progress: Progress = Progress()) -> PhantomScan:
-    """The other sample scan: the skull base with both ears in a clinical CT."""
-    return draw_phantom(EMBEDDED_SEED, PhantomOptions(GE_BONEPLUS, head=True), progress=progress)
+    """The other sample scan: the skull base with both ears in a clinical CT, 0.55 × 0.55 × 0.6 mm."""
+    scanner = replace(GE_BONEPLUS, spacing_mm=(0.55, 0.55, 0.6), fwhm_mm=(0.9, 0.9, 1.0))
+    return draw_phantom(EMBEDDED_SEED, PhantomOptions(scanner, head=True), progress=progress)
 
 
 def _anatomy(rng: np.random.Generator, options: PhantomOptions) -> tuple[Anatomy, Side]:

@@ -31,9 +31,9 @@ from InnerEarAILib.phantom.scanner import Scanner
 from InnerEarAILib.phantom.scanner_psf import FWHM_OF_SIGMA, filter_volume, generator_from, psf_taps
 from InnerEarAILib.volume import Grid
 
-SAMPLES_PER_FWHM, DRAWN_SAMPLES_PER_FWHM = 1.9, 1.25
-"""Samples of the anatomy across the point-spread function: of a lattice, so that what aliases of a Gaussian is below 1 %;
-of an anatomy that is drawn for the scan, whose every sample is the mean over its voxel already."""
+SAMPLES_PER_FWHM, DRAWN_SAMPLES_PER_FWHM = 1.9, 1.6
+"""Samples of the anatomy across the point-spread function: of a lattice, so that what aliases of a Gaussian is below
+1 %; of an anatomy that is drawn for the scan, whose every sample is the mean over its voxel already."""
 
 TRUTH_STEP_MM = 0.36
 """Voxels of the truth wider than this are averaged from finer ones."""
