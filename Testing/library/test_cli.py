@@ -263,9 +263,12 @@ def shell(*arguments, **options):
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
 def test_ctrl_c_ends_cleanly(tmp_path, scan):
     script = """
-import sys, time
+import signal, sys, time
 from InnerEarAILib import cli
 from library.scans import FakeSegmenter
+
+# Whoever started the tests may have them ignore Ctrl-C (nohup, a job in the background); a terminal does not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def answer(volume, progress):
     progress.step("Predicting", 0.6)

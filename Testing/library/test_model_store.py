@@ -58,7 +58,7 @@ def store(tmp_path):
 
 def rewrite_card(store, **changes):
     path = store / "tiny" / "model.json"
-    values = json.loads(path.read_text()) | changes
+    values = json.loads(path.read_text(encoding="utf-8")) | changes
     path.write_text(json.dumps({name: value for name, value in values.items() if value != "remove"}))
 
 

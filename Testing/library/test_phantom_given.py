@@ -305,7 +305,7 @@ def test_tissues_need_a_labyrinth(tmp_path):
 @pytest.mark.parametrize(("ear", "side"), [("labyrinth_13", "left"), ("labyrinth_01", "right")])
 def test_landmarks_tell_the_side_of_a_real_labyrinth(tmp_path, ear, side):
     folder = development_data("labyrinth_meshes")
-    case = json.loads((folder / "landmarks.json").read_text())["cases"][ear]
+    case = json.loads((folder / "landmarks.json").read_text(encoding="utf-8"))["cases"][ear]
     (tmp_path / "marks.json").write_text(json.dumps(case))
     anatomy, found = given_anatomy(
         folder / f"{ear}.ply", tmp_path / "marks.json", None, "random", np.random.default_rng(0), None

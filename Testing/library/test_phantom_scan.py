@@ -88,7 +88,7 @@ def test_all_that_is_true_is_in_the_files(tmp_path):
     marks = read_landmarks(tmp_path / "new" / "phantom_000007_right.mrk.json")
     for name, position in drawn.landmarks["right"].items():
         np.testing.assert_allclose(marks[name], position, atol=1e-6)
-    parameters = json.loads((tmp_path / "new" / "phantom_000007.json").read_text())
+    parameters = json.loads((tmp_path / "new" / "phantom_000007.json").read_text(encoding="utf-8"))
     assert parameters["seed"] == 7
     assert parameters["scanner"]["fwhm_mm"] == [1.0, 1.0, 1.0]
     assert parameters["ears"]["right"]["measures"] == {"a_value_mm": 8.0}

@@ -49,7 +49,7 @@ def test_the_side_of_real_labyrinths_is_told():
     from vtk.util.numpy_support import vtk_to_numpy
 
     folder = development_data("labyrinth_meshes")
-    cases = json.loads((folder / "landmarks.json").read_text())["cases"]
+    cases = json.loads((folder / "landmarks.json").read_text(encoding="utf-8"))["cases"]
     for name, case in cases.items():
         reader = vtk.vtkPLYReader()
         reader.SetFileName(str(folder / f"{name}.ply"))

@@ -31,7 +31,7 @@ def test_the_demo_leaves_every_result_and_says_where(scan, result_for, tmp_path,
     for expected in ("right ear: labyrinth", "helicotrema: confidence 0.90", "predicting: 1.5 s", "model clinical 1.0"):
         assert expected in printed
     assert all(name in printed for name in written)
-    assert json.loads((output / "result.json").read_text())["provenance"]["model"] == "clinical"
+    assert json.loads((output / "result.json").read_text(encoding="utf-8"))["provenance"]["model"] == "clinical"
 
 
 @pytest.mark.skipif(not can_draw(), reason="this machine has no OpenGL to draw with")
@@ -48,7 +48,7 @@ def test_a_demo_that_fails_leaves_the_last_one_as_it_was(scan, result_for, tmp_p
     with pytest.raises(InputError, match="No inner ear"):
         demo.run(scan, tmp_path, {}, lambda volume, options, progress: result_for(volume.grid, ()))
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
-    assert (tmp_path / "result.json").read_text() == "earlier"
+    assert (tmp_path / "result.json").read_text(encoding="utf-8") == "earlier"
 
 
 def test_a_scan_that_cannot_be_used_ends_in_one_sentence(tmp_path, capsys):

@@ -142,7 +142,7 @@ def test_a_landmark_that_was_not_found_has_no_position(host, add_scan, result_fo
     unset = slicer.vtkMRMLMarkupsNode.PositionUndefined
     assert [landmarks.GetNthControlPointPositionStatus(i) == unset for i in range(3)] == [False, True, False]
     slicer.util.saveNode(landmarks, str(tmp_path / "points.mrk.json"))
-    points = json.loads((tmp_path / "points.mrk.json").read_text())["markups"][0]["controlPoints"]
+    points = json.loads((tmp_path / "points.mrk.json").read_text(encoding="utf-8"))["markups"][0]["controlPoints"]
     assert [point["positionStatus"] for point in points] == ["defined", "undefined", "defined"]
     assert points[1]["description"] == "not found"
 
@@ -150,7 +150,7 @@ def test_a_landmark_that_was_not_found_has_no_position(host, add_scan, result_fo
 def test_saved_landmarks_are_in_lps(written, tmp_path):
     _, result, nodes = written
     slicer.util.saveNode(nodes.landmarks["left"], str(tmp_path / "points.mrk.json"))
-    markups = json.loads((tmp_path / "points.mrk.json").read_text())["markups"][0]
+    markups = json.loads((tmp_path / "points.mrk.json").read_text(encoding="utf-8"))["markups"][0]
     assert markups["coordinateSystem"] == "LPS"
     positions = [point["position"] for point in markups["controlPoints"]]
     np.testing.assert_allclose(positions, [mark.position_lps for mark in result.ears[1].landmarks], atol=1e-9)

@@ -16,11 +16,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def extension_settings() -> dict[str, str]:
-    return dict(re.findall(r'set\((EXTENSION_\w+) "([^"]*)"\)', (ROOT / "CMakeLists.txt").read_text()))
+    return dict(re.findall(r'set\((EXTENSION_\w+) "([^"]*)"\)', (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")))
 
 
 def test_the_package_lists_every_file_of_the_module():
-    listed = listed_files((module_folder() / "CMakeLists.txt").read_text())
+    listed = listed_files((module_folder() / "CMakeLists.txt").read_text(encoding="utf-8"))
     there = files_to_package(module_folder())
     missing = {name: sorted(set(there[name]) - set(listed[name])) for name in there}
     gone = {name: sorted(set(listed[name]) - set(there[name])) for name in there}
@@ -48,7 +48,7 @@ def test_the_extension_says_what_the_catalogue_asks(name):
 
 
 def test_extension_and_catalogue_entry_agree():
-    entry = json.loads((ROOT / "InnerEarAI.json").read_text())
+    entry = json.loads((ROOT / "InnerEarAI.json").read_text(encoding="utf-8"))
     settings = extension_settings()
     assert entry["category"] == settings["EXTENSION_CATEGORY"]
     assert entry["build_dependencies"] == settings["EXTENSION_DEPENDS"].split()
