@@ -21,7 +21,7 @@ class LandmarkResult:
         name: one of landmarks.LANDMARK_NAMES.
         position_lps: (3,) LPS mm; None where it was not found.
         confidence: 0 (do not trust) to 1.
-        scatter_mm: standard deviation of the position over the TTA views; None with a single view.
+        scatter_mm: median distance of the TTA views' own peaks from it; None with a single view.
     """
 
     name: str

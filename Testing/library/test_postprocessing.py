@@ -75,7 +75,7 @@ def test_views_that_disagree_cost_confidence():
 
 def test_a_flat_heatmap_gives_no_position_rather_than_a_wrong_one():
     heatmaps = heatmaps_at(np.full((3, 3), 12.0))
-    heatmaps[1] *= 0.1
+    heatmaps[1] *= 0.04
     results = landmark_results(heatmaps, [], GRID, AMPLITUDE)
     assert results[1].position_lps is None
     assert results[1].confidence == 0

@@ -90,7 +90,7 @@ def test_a_normal_ear_raises_no_flag():
             "round window was not found",
         ),
         (
-            {"landmarks": (*found(RIGHT_EAR)[:2], LandmarkResult("round window", RIGHT_EAR["round window"], 0.3))},
+            {"landmarks": (*found(RIGHT_EAR)[:2], LandmarkResult("round window", RIGHT_EAR["round window"], 0.2))},
             "round window is uncertain",
         ),
     ],

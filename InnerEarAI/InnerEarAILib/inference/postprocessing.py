@@ -21,7 +21,7 @@ REGION_SHARE = 0.05
 JOINED_MM = 1.0
 """Regions this close to the largest one may belong to it: partial volume tears thin canals apart."""
 
-LEAST_PEAK = 0.2
+LEAST_PEAK = 0.05
 """Share of the trained heatmap amplitude below which a landmark counts as not found; ours."""
 
 TRUSTED_SCATTER_MM = 1.0
@@ -90,17 +90,19 @@ def landmark_results(
     for channel, name in enumerate(LANDMARK_NAMES):
         peak = decode_heatmap(heatmaps[channel])
         height = max(0.0, peak.height / amplitude)
-        scatter_mm = _scatter_mm([view[channel] for view in peaks], grid)
+        position_lps = grid.to_lps(peak.index_kji[::-1])
+        scatter_mm = _scatter_mm(position_lps, [view[channel] for view in peaks], grid)
         if height < LEAST_PEAK:
             results.append(LandmarkResult(name, None, 0.0, scatter_mm))
             continue
         trust = 1.0 if scatter_mm is None else 1 / (1 + (scatter_mm / TRUSTED_SCATTER_MM) ** 2)
-        results.append(LandmarkResult(name, grid.to_lps(peak.index_kji[::-1]), min(1.0, height) * trust, scatter_mm))
+        results.append(LandmarkResult(name, position_lps, min(1.0, height) * trust, scatter_mm))
     return tuple(results)
 
 
-def _scatter_mm(peaks: Sequence[ViewPeak], grid: Grid) -> float | None:
+def _scatter_mm(position_lps: np.ndarray, peaks: Sequence[ViewPeak], grid: Grid) -> float | None:
+    """Median distance, so that a single view that was lost does not drown the others."""
     if len(peaks) < 2:
         return None
-    positions = np.array([grid.to_lps(np.asarray(p.index_kji)[::-1]) for p in peaks])
-    return float(np.sqrt(((positions - positions.mean(0)) ** 2).sum(1).mean()))
+    positions = np.array([grid.to_lps(np.asarray(peak.index_kji)[::-1]) for peak in peaks])
+    return float(np.median(np.linalg.norm(positions - position_lps, axis=1)))
