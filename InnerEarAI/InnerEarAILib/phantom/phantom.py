@@ -180,9 +180,9 @@ def write_phantom(directory: Path, phantom: PhantomScan) -> tuple[Path, ...]:
 
 
 def embedded_phantom(progress: Progress = Progress()) -> PhantomScan:
-    """The sample scan: a normal right ear in a clinical CT, 50 mm at 0.3 × 0.3 × 0.4 mm."""
-    scanner = replace(GE_BONEPLUS, spacing_mm=(0.3, 0.3, 0.4), noise_correlation=(0.1, 0.3, 0.3))
-    return draw_phantom(EMBEDDED_SEED, PhantomOptions(scanner, side="right", field_mm=50.0), progress=progress)
+    """The sample scan: a normal right ear in a clinical CT, 46 mm at 0.32 × 0.32 × 0.4 mm."""
+    scanner = replace(GE_BONEPLUS, spacing_mm=(0.32, 0.32, 0.4), noise_correlation=(0.1, 0.3, 0.3))
+    return draw_phantom(EMBEDDED_SEED, PhantomOptions(scanner, side="right", field_mm=46.0), progress=progress)
 
 
 def embedded_head_phantom(progress: Progress = Progress()) -> PhantomScan:
