@@ -120,16 +120,6 @@ GE_BONEPLUS = Scanner(
 )
 """The clinical scanner that the phantom is compared with: GE LightSpeed Pro 32, 120 kVp, edge-enhancing kernel."""
 
-SOMATOM_FLAT_PANEL = Scanner(
-    kind="flat_panel",
-    kernel="secondary reconstruction",
-    spacing_mm=(0.099, 0.099, 0.099),
-    fwhm_mm=(0.22, 0.22, 0.22),
-    noise_hounsfield=110.0,
-    noise_correlation=(0.45, 0.45, 0.45),
-)
-"""The paper's flat-panel volume CT at 0.099 mm (Stebani et al. 2023, "Datasets description")."""
-
 
 def sample_scanner(rng: np.random.Generator, kind: ScannerKind) -> Scanner:
     """Draws a scanner of a kind.
