@@ -41,11 +41,17 @@ def lattice_grid(
     return Grid.axis_aligned(count[::-1], spacing_mm, first * spacing_mm)
 
 
-def resample(volume: Volume, grid: Grid) -> np.ndarray:
+def resample(volume: Volume, grid: Grid, cubic: bool = True) -> np.ndarray:
     """A scan's values on another grid, (k, j, i) float32; NaN where the scan has none.
 
-    Linear interpolation; where the new voxels are larger than the old ones, the scan is first smoothed along that axis
-    to the new voxel's width (a Gaussian of the variance by which the box kernels differ), so that nothing aliases.
+    Cubic B-splines, so that copies of a scan on other grids give the same values (linear interpolation blurs by where
+    the voxels happen to fall). Where the new voxels are larger than the old ones, the scan is first smoothed along that
+    axis to the new voxel's width (a Gaussian of the variance by which the box kernels differ), so that nothing aliases.
+
+    Args:
+        volume: the scan.
+        grid: where its values are wanted.
+        cubic: False interpolates linearly, which is several times as fast and good enough to find a place.
 
     Raises:
         InputError: if the scan and the grid do not overlap.
@@ -65,7 +71,7 @@ def resample(volume: Volume, grid: Grid) -> np.ndarray:
         image,
         [int(n) for n in grid.shape[::-1]],
         sitk.Transform(),
-        sitk.sitkLinear,
+        sitk.sitkBSpline if cubic else sitk.sitkLinear,
         grid.origin_lps.tolist(),
         grid.spacing_mm.tolist(),
         grid.directions.ravel().tolist(),

@@ -27,7 +27,7 @@ from InnerEarAILib.inference.device import choose_device
 from InnerEarAILib.inference.locator import EarCandidate, gather_candidates, locate_ears
 from InnerEarAILib.inference.postprocessing import THRESHOLD, labyrinth_mask, landmark_results, upsample
 from InnerEarAILib.inference.predictor import Prediction, predict
-from InnerEarAILib.inference.quality import assess, centre_of_mass, side_by_chirality
+from InnerEarAILib.inference.quality import assess, centre_of_mass, is_inner_ear, side_by_chirality
 from InnerEarAILib.model_store import choose_model, list_models, load_card, load_network
 from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
 from InnerEarAILib.progress import Progress
@@ -256,8 +256,11 @@ class _Route:
             if np.count_nonzero(mask.voxels) * np.prod(mask.spacing_mm) < LEAST_LABYRINTH_MM3:
                 return None
             landmarks = landmark_results(prediction.heatmaps, prediction.view_peaks, grid, self.card.heatmap_amplitude)
-            if all(landmark.position_lps is None for landmark in landmarks):
-                return None  # a cavity in bone, but no inner ear
+            if not is_inner_ear(landmarks):
+                self.progress.note(
+                    "A cavity that looked like a labyrinth was passed over: it lacks an ear's landmarks."
+                )
+                return None
             side = side_by_chirality(landmarks, centre_of_mass(mask))
             spread = prediction.standard_deviation
             quality = assess(

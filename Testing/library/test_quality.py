@@ -10,7 +10,14 @@ from scipy.spatial.transform import Rotation
 
 from development_data import development_data
 from InnerEarAILib.ear_result import LandmarkResult
-from InnerEarAILib.inference.quality import assess, centre_of_mass, handedness, landmark_distances, side_by_chirality
+from InnerEarAILib.inference.quality import (
+    assess,
+    centre_of_mass,
+    handedness,
+    is_inner_ear,
+    landmark_distances,
+    side_by_chirality,
+)
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.volume import Volume
 
@@ -107,6 +114,20 @@ def test_what_is_unusual_is_said(change, words):
     }
     flags = assess(**(case | change)).flags
     assert any(words in flag for flag in flags), flags
+
+
+@pytest.mark.parametrize(
+    ("positions", "expected"),
+    [
+        (RIGHT_EAR, True),
+        ({"helicotrema": RIGHT_EAR["helicotrema"], "oval window": RIGHT_EAR["oval window"]}, True),
+        ({"helicotrema": RIGHT_EAR["helicotrema"] * 2, "oval window": RIGHT_EAR["oval window"]}, False),
+        ({"oval window": RIGHT_EAR["oval window"]}, False),
+        ({}, False),
+    ],
+)
+def test_landmarks_apart_as_in_no_ear_are_no_ear(positions, expected):
+    assert is_inner_ear(found(positions)) is expected
 
 
 def test_distances_leave_out_what_was_not_found():

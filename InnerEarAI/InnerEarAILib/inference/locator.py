@@ -64,7 +64,7 @@ def locate_ears(
     """
     corners = volume.grid.corners_lps()
     grid = lattice_grid(corners.min(0), corners.max(0), card.spacing_mm, card.tile_voxels)
-    coarse = resample(volume, grid)
+    coarse = resample(volume, grid, cubic=False)
     probability = np.zeros(grid.shape, np.float32)
     blocks = list(_blocks(grid, card.tile_voxels, int(np.ceil(BLOCK_OVERLAP_MM / card.spacing_mm))))
     for number, block in enumerate(blocks):

@@ -27,6 +27,9 @@ UNUSUAL_DEVIATIONS = 3.0
 LEAST_HANDEDNESS = 0.15
 """Smaller triple products decide no side. Of 48 real labyrinths the least certain has 0.19; the mean is 0.87."""
 
+IMPOSSIBLE_DEVIATIONS = 6.0
+"""Landmarks further than this many SDs from their mean distance are not those of one inner ear; ours."""
+
 UNCERTAIN_LANDMARK = 0.25
 """A landmark whose confidence is lower is mentioned."""
 
@@ -66,6 +69,18 @@ def landmark_distances(landmarks: tuple[LandmarkResult, ...]) -> dict[str, float
     return {
         f"{a.name}–{b.name}": float(np.linalg.norm(a.position_lps - b.position_lps)) for a, b in combinations(found, 2)
     }
+
+
+def is_inner_ear(landmarks: tuple[LandmarkResult, ...]) -> bool:
+    """Whether at least two landmarks were found that lie as far apart as those of an inner ear can.
+
+    A cavity in any bone may look like a labyrinth to a network; its landmarks then lie anywhere or nowhere.
+    """
+    distances = landmark_distances(landmarks)
+    return any(
+        abs(distance - TYPICAL_DISTANCES_MM[pair][0]) <= IMPOSSIBLE_DEVIATIONS * TYPICAL_DISTANCES_MM[pair][1]
+        for pair, distance in distances.items()
+    )
 
 
 def centre_of_mass(segmentation: Volume) -> np.ndarray:
