@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from InnerEarAILib.landmarks import LANDMARK_NAMES, encode_heatmap
 from InnerEarAILib.networks.dual_head_unet import NetworkOutput
@@ -60,6 +61,12 @@ def middle_of_mass(voxels: np.ndarray) -> np.ndarray:
     return (np.stack(np.indices(voxels.shape), -1) * voxels[..., None]).sum((0, 1, 2)) / voxels.sum()
 
 
+def middle_of_image(sample: TrainingSample) -> np.ndarray:
+    """Middle of the bright ball; noise may be as bright here and there."""
+    regions, _ = ndimage.label(sample.image > (sample.image.min() + sample.image.max()) / 2)
+    return middle_of_mass(regions == 1 + np.argmax(np.bincount(regions.ravel())[1:]))
+
+
 @settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 10**6), channel=st.integers(0, 2))
 def test_image_labyrinth_and_landmarks_agree_in_any_pose_to_a_tenth_of_a_voxel(tmp_path_factory, seed, channel):
@@ -67,8 +74,16 @@ def test_image_labyrinth_and_landmarks_agree_in_any_pose_to_a_tenth_of_a_voxel(t
     sample = source.sample_of(ball_anatomy(LANDMARK_NAMES[channel]), np.random.default_rng(seed))
     mark = sample.landmarks_kji[0, channel]
     assert np.abs(middle_of_mass(sample.labyrinth) - mark).max() < 0.1
-    bright = sample.image > (sample.image.min() + sample.image.max()) / 2
-    assert np.abs(middle_of_mass(bright) - mark).max() < 0.1
+    # A patient who moves, and rings, shift a single image by a little.
+    assert np.abs(middle_of_image(sample) - mark).max() < 0.3
+
+
+def test_images_lie_on_their_landmarks_on_average(tmp_path):
+    source, anatomy = source_of(tmp_path), ball_anatomy("oval window")
+    samples = [source.sample_of(anatomy, np.random.default_rng(seed)) for seed in range(24)]
+    offsets = [middle_of_image(sample) - sample.landmarks_kji[0, 1] for sample in samples]
+    assert np.abs(np.mean(offsets, axis=0)).max() < 0.05
+    assert np.median(np.abs(offsets)) < 0.05
 
 
 def test_sample_of_a_finished_pool_is_always_the_same(tmp_path):
