@@ -248,3 +248,36 @@ def test_two_processes_train_as_one_with_twice_the_accumulation(tmp_path):
     assert torch.allclose(one, first, atol=1e-4)
     fresh = weights(tiny_trainer(tmp_path / "start"))
     assert (one - fresh).abs().max() > 3e-3
+
+
+def test_run_begins_with_given_weights_and_their_final_heatmaps(tmp_path, undisturbed):
+    card = load_card("tiny", undisturbed.folder / "last")
+    trainer = tiny_trainer(tmp_path / "run", tiny_config(optimisation={"iterations": 4, "learning_rate": 1e-9}))
+    trainer.begin_with(load_network(card), f"{card.name} {card.version}")
+    trainer.run()
+    written = load_card("tiny", tmp_path / "run" / "last")
+    begun = torch.cat([weight.reshape(-1) for weight in load_network(card).parameters()])
+    kept = torch.cat([weight.reshape(-1) for weight in load_network(written).parameters()])
+    assert torch.allclose(begun, kept, atol=1e-4)
+    assert f"began with the weights of {card.name} {card.version}" in written.trained_on
+    final = trainer.config.heatmaps.final
+    reports = [row for row in read_metrics(tmp_path / "run" / "metrics.csv") if "loss" in row]
+    assert {(row["heatmap_amplitude"], row["heatmap_spread"]) for row in reports} == {(final.amplitude, final.spread)}
+
+
+def test_resumed_run_knows_what_it_began_with(tmp_path, undisturbed):
+    card = load_card("tiny", undisturbed.folder / "last")
+    stopped = tiny_trainer(tmp_path / "run", source=InterruptedSource())
+    stopped.begin_with(load_network(card), "tiny 1")
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run()
+    resumed = tiny_trainer(tmp_path / "run")
+    resumed.resume()
+    assert resumed.state.begun_with == "tiny 1"
+
+
+def test_weights_of_another_network_are_refused(tmp_path, undisturbed):
+    card = load_card("tiny", undisturbed.folder / "last")
+    trainer = tiny_trainer(tmp_path / "run", tiny_config(network={"widths": [4, 6, 10]}))
+    with pytest.raises(ConfigurationError, match="another network"):
+        trainer.begin_with(load_network(card), "tiny 1")

@@ -67,7 +67,7 @@ def tiny_trainer(folder: Path, config: TrainingConfig | None = None, **arguments
 
     validation = arguments.pop("validation", None) or [BallSource().sample(1_000_000 + n) for n in range(2)]
     data = TrainingData(source, validation, "Balls.", "Other balls.", "For tests.", 8.0)
-    export = model_exporter(config, data, folder)
+    export = model_exporter(config, data, folder, CPU)
     arguments.setdefault("say", lambda line: None)
     return Trainer(config, source, validation, folder, export, CPU, **arguments)
 

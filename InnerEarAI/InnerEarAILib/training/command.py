@@ -7,6 +7,10 @@ import shutil
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from InnerEarAILib.model_store import ModelCard
 
 RUN_ENDINGS = "metrics.csv, checkpoint.safetensors, last/, best/"
 
@@ -21,6 +25,8 @@ def add_train_command(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("configuration", metavar="CONFIG", help="TOML file, or a name such as clinical")
     parser.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
+    parser.add_argument("--from", dest="begin_with", metavar="MODEL", help="begin with the weights of a model: its "
+                        "name in the store, or its folder")  # fmt: skip
     parser.add_argument("--minutes", type=float, metavar="M", help="time budget; the schedules end with it")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("-o", "--output", type=Path, metavar="RUN", help="run folder (default: runs/NAME)")
@@ -34,7 +40,7 @@ def add_train_command(subparsers: argparse._SubParsersAction) -> None:
 def run_train_command(arguments: argparse.Namespace) -> int:
     """Trains as the parsed arguments ask; returns the exit code: 0 done, 2 bad input, 130 interrupted."""
     from InnerEarAILib.inference.device import DeviceError, choose_device
-    from InnerEarAILib.model_store import ModelError
+    from InnerEarAILib.model_store import ModelError, load_network
     from InnerEarAILib.training.configuration import ConfigurationError, read_configuration
     from InnerEarAILib.training.data_source import open_data, with_manifest
     from InnerEarAILib.training.export import model_exporter
@@ -50,6 +56,9 @@ def run_train_command(arguments: argparse.Namespace) -> int:
         folder = arguments.output or Path("runs") / f"{config.name}{fold}"
         if (folder / "checkpoint.safetensors").exists() and not arguments.resume:
             raise ConfigurationError(f"{folder} holds a run already; add --resume to go on, or name another with -o.")
+        if arguments.begin_with and arguments.resume:
+            raise ConfigurationError("--from begins a run, --resume goes on with one: give one of them.")
+        begun_with = _named_model(arguments.begin_with) if arguments.begin_with else None
         folder.mkdir(parents=True, exist_ok=True)
         prepared = folder / "scans" if config.data.get("kind") == "manifest" else folder / "anatomies"
         with started_processes(cuda=device.type == "cuda") as processes, ExitStack() as opened:
@@ -60,12 +69,14 @@ def run_train_command(arguments: argparse.Namespace) -> int:
             if processes.leads:
                 _keep_configuration(arguments.configuration, folder)
                 processes.wait()
-            export = model_exporter(config, data, folder)
+            export = model_exporter(config, data, folder, device)
             trainer = Trainer(
                 config, data.source, data.validation, folder, export, device, arguments.minutes, say, processes
             )
             if arguments.resume:
                 trainer.resume()
+            if begun_with:
+                trainer.begin_with(load_network(begun_with, device), f"{begun_with.name} {begun_with.version}")
             trainer.run()
             say(f"Done: weights in {folder / 'best'} and {folder / 'last'}")
     except (ConfigurationError, DeviceError, ModelError, ValueError) as error:
@@ -75,6 +86,15 @@ def run_train_command(arguments: argparse.Namespace) -> int:
         print("Interrupted; --resume goes on from the last checkpoint.", file=sys.stderr)
         return 130
     return 0
+
+
+def _named_model(name_or_folder: str) -> ModelCard:
+    from InnerEarAILib.model_store import CARD_FILE, load_card
+
+    path = Path(name_or_folder)
+    if (path / CARD_FILE).is_file():
+        return load_card(path.resolve().name, path.resolve().parent)
+    return load_card(name_or_folder)
 
 
 def _keep_configuration(path_or_name: str, folder: Path) -> None:

@@ -3,42 +3,54 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from InnerEarAILib import __version__
 from InnerEarAILib.model_store import ModelCard, save_model
 from InnerEarAILib.training.configuration import TrainingConfig
 from InnerEarAILib.training.data_source import TrainingData
+from InnerEarAILib.training.trainer import Export, RunState
 from InnerEarAILib.training.validation import ValidationFigures
 
 OVERLAP_SHARE_OF_TILE = 25 / 128
 """25 voxels of overlap to a tile of 128, as in the paper; smaller tiles overlap by as large a share."""
 
 
-def model_exporter(
-    config: TrainingConfig, data: TrainingData, folder: Path
-) -> Callable[[nn.Module, str, int, ValidationFigures], None]:
-    """A function (network, "last" or "best", iteration, figures) that writes the network as a model folder."""
+def model_exporter(config: TrainingConfig, data: TrainingData, folder: Path, device: torch.device) -> Export:
+    """A function (network, "last" or "best", where the run stands, figures) that writes the network as a model folder.
 
-    def export(network: nn.Module, which: str, iteration: int, figures: ValidationFigures) -> None:
-        save_model(folder / which, model_card(config, data, iteration, figures), network)
+    Args:
+        config: of the run.
+        data: what it trains on.
+        folder: the run folder.
+        device: what it trains on, for the card.
+    """
+    device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+    def export(network: nn.Module, which: str, state: RunState, figures: ValidationFigures) -> None:
+        save_model(folder / which, model_card(config, data, state, device_name, figures), network)
 
     return export
 
 
-def model_card(config: TrainingConfig, data: TrainingData, iteration: int, figures: ValidationFigures) -> ModelCard:
-    """What a card says about weights after so many iterations; `save_model` adds the network and the checksum."""
+def model_card(
+    config: TrainingConfig, data: TrainingData, state: RunState, device_name: str, figures: ValidationFigures
+) -> ModelCard:
+    """What a card says about weights at a point of a run; `save_model` adds the network and the checksum."""
     final = config.heatmaps.final
     measured = {
         f"validation_{name}": round(value, 4) for name, value in asdict(figures).items() if math.isfinite(value)
     }
+    tiles = f"{state.iteration:,} iterations of {_counted(config.optimisation.batch, 'tile')}"
+    spent = f"{tiles} in {state.seconds / 3600:.2f} hours on {_with_article(device_name)}"
+    before = f" It began with the weights of {state.begun_with}." if state.begun_with else ""
     return ModelCard(
         name=config.name,
-        version=f"{__version__}-{iteration}",
+        version=f"{__version__}-{state.iteration}",
         role=config.role,
         network={},
         spacing_mm=config.spacing_mm,
@@ -47,10 +59,18 @@ def model_card(config: TrainingConfig, data: TrainingData, iteration: int, figur
         heatmap_amplitude=final.amplitude,
         heatmap_spread_voxels=final.spread,
         region_mm=data.region_mm,
-        trained_on=f"{data.trained_on} {iteration} iterations.",
+        trained_on=f"{data.trained_on} {spent}.{before}",
         validated_on=data.validated_on,
         limits=data.limits,
         licence="Apache-2.0",
         library_version=__version__,
         figures=measured,
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"one {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _with_article(device_name: str) -> str:
+    return "a CPU" if device_name == "CPU" else f"one {device_name}"

@@ -15,7 +15,7 @@ from torch import nn
 
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet
 from InnerEarAILib.training.checkpoint import load_checkpoint, save_checkpoint
-from InnerEarAILib.training.configuration import TrainingConfig
+from InnerEarAILib.training.configuration import ConfigurationError, TrainingConfig
 from InnerEarAILib.training.curves import TensorBoard, draw_curves
 from InnerEarAILib.training.interruption import Interruption
 from InnerEarAILib.training.loading import endless_batches
@@ -24,6 +24,7 @@ from InnerEarAILib.training.optimiser import MovingAverage, make_optimiser
 from InnerEarAILib.training.processes import Processes
 from InnerEarAILib.training.run_folder import MetricsTable
 from InnerEarAILib.training.samples import Batch, SampleSource, TrainingSample
+from InnerEarAILib.training.schedules import HeatmapShape
 from InnerEarAILib.training.validation import ValidationFigures, validate
 
 COLUMNS = (
@@ -43,9 +44,6 @@ COLUMNS = (
 RESERVED_SHARE = 0.03
 """Share of a time budget kept for the last validation and export, before their true length is known."""
 
-Export = Callable[[nn.Module, str, int, ValidationFigures], None]
-"""Writes a model folder: (network, "last" or "best", iteration, figures)."""
-
 
 @dataclass
 class RunState:
@@ -56,12 +54,18 @@ class RunState:
         seconds: time spent, over all resumptions.
         best_score: of the best validation so far.
         validated: iteration of the last validation.
+        begun_with: name and version of the model whose weights the run began with; empty: it began from nothing.
     """
 
     iteration: int = 0
     seconds: float = 0.0
     best_score: float = float("-inf")
     validated: int = 0
+    begun_with: str = ""
+
+
+Export = Callable[[nn.Module, str, RunState, ValidationFigures], None]
+"""Writes a model folder: (network, "last" or "best", where the run stands, figures)."""
 
 
 class Trainer:
@@ -130,6 +134,24 @@ class Trainer:
         self._started = time.monotonic() - self.state.seconds
         self._say(f"Resumed at iteration {self.state.iteration} after {self.state.seconds / 60:.1f} minutes.")
 
+    def begin_with(self, trained: DualHeadUNet, name: str) -> None:
+        """Begins with the weights of a trained network, whose heatmaps have their final shape from the first pass on.
+
+        Args:
+            trained: a network of the same configuration.
+            name: of the model and its version, for the card.
+
+        Raises:
+            ConfigurationError: if it is another network.
+        """
+        if trained.config != self.config.network:
+            raise ConfigurationError(
+                f"{name} is another network than this configuration describes; give the configuration its [network]."
+            )
+        for network in (self.network, self.average.network):
+            network.load_state_dict(trained.state_dict())
+        self.state.begun_with = name
+
     def run(self) -> ValidationFigures | None:
         """Trains to the end of the iterations or of the time budget.
 
@@ -192,7 +214,7 @@ class Trainer:
         optimisation = self.config.optimisation
         with self._autocast:
             output = self.network(batch.image)
-        terms = self._loss(output, batch, self.config.heatmaps.at(progress))
+        terms = self._loss(output, batch, self._heatmap(progress))
         (terms.total / optimisation.accumulation).backward()
         self.state.iteration += 1
         if self.state.iteration % optimisation.accumulation == 0:
@@ -218,7 +240,7 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         began = time.monotonic()
-        heatmap = self.config.heatmaps.at(self.progress)
+        heatmap = self._heatmap(self.progress)
         figures = validate(
             self.average.network,
             self._validation,
@@ -233,13 +255,17 @@ class Trainer:
             f"  validation: Dice {figures.dice:.3f}, IoU {figures.iou:.3f}, landmarks {figures.helicotrema_mm:.2f} / "
             f"{figures.oval_window_mm:.2f} / {figures.round_window_mm:.2f} mm, loss {figures.loss:.3f}"
         )
-        self._export(self.average.network, "last", self.state.iteration, figures)
+        self.state.seconds = self._seconds()
+        self._export(self.average.network, "last", self.state, figures)
         if figures.score >= self.state.best_score:
             self.state.best_score = figures.score
-            self._export(self.average.network, "best", self.state.iteration, figures)
+            self._export(self.average.network, "best", self.state, figures)
         if self._budget is not None:
             self._reserved = max(1.5 * (time.monotonic() - began), 1.0)
         return {f"validation_{name}": getattr(figures, name) for name in ValidationFigures.names()}
+
+    def _heatmap(self, progress: float) -> HeatmapShape:
+        return self.config.heatmaps.at(1.0 if self.state.begun_with else progress)
 
     def _save(self) -> None:
         self.state.seconds = self._seconds()
@@ -252,7 +278,7 @@ class Trainer:
         return time.monotonic() - self._started
 
     def _row(self, report: _Report, progress: float) -> dict[str, float]:
-        heatmap = self.config.heatmaps.at(progress)
+        heatmap = self._heatmap(progress)
         return {
             "iteration": self.state.iteration,
             "seconds": self._seconds(),
