@@ -120,6 +120,12 @@ def _add_segment_command(commands: Any) -> None:
     parser.add_argument("--views", type=int, choices=(1, 10), help="number of rotated views; default: by the preset")
     parser.add_argument("--whole-volume", action="store_true", help="look everywhere, without finding the ears first")
     parser.add_argument("--no-postprocessing", action="store_true", help="keep the network's raw segmentation")
+    parser.add_argument(
+        "--output-grid",
+        choices=("fine", "scan"),
+        default="fine",
+        help="voxels of the segmentation: fine ones, for a smooth surface, or the scan's own",
+    )
     parser.add_argument("--series", type=int, metavar="N", help="DICOM series number, where a folder holds several")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results of the same name")
     parser.add_argument("--verbose", action="store_true", help="show where an unexpected error came from")
@@ -169,6 +175,8 @@ def _options(chosen: argparse.Namespace) -> dict[str, Any]:
         options["views"] = chosen.views
     if chosen.whole_volume:
         options["locate"] = False
+    if chosen.output_grid != "fine":
+        options["output_grid"] = chosen.output_grid
     if chosen.no_postprocessing:
         options["postprocess"] = False
     return options

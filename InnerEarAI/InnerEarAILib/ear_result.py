@@ -54,7 +54,8 @@ class EarResult:
 
     Attributes:
         side: told by chirality, or what the user asked for where that is undecided.
-        segmentation: uint8 on a fine grid along the patient's axes: 1 labyrinth, 0 not.
+        segmentation: uint8, 1 labyrinth, 0 not; on a fine lattice along the patient's axes that all ears share, or on a
+            part of the scan's own grid.
         landmarks: in the order of LANDMARK_NAMES.
         uncertainty: float32, standard deviation of the labyrinth probability over the TTA views, 0 to 0.5, on the same
             region as the network saw; None with a single view ("not computed").

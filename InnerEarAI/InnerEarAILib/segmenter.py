@@ -25,7 +25,7 @@ from InnerEarAILib import __version__
 from InnerEarAILib.ear_result import EarResult, ScanResult, Side
 from InnerEarAILib.inference.device import choose_device
 from InnerEarAILib.inference.locator import EarCandidate, gather_candidates, locate_ears
-from InnerEarAILib.inference.postprocessing import THRESHOLD, labyrinth_mask, landmark_results, upsample
+from InnerEarAILib.inference.postprocessing import THRESHOLD, labyrinth_mask, landmark_results, on_fine_lattice
 from InnerEarAILib.inference.predictor import Prediction, predict
 from InnerEarAILib.inference.quality import assess, centre_of_mass, is_inner_ear, side_by_chirality
 from InnerEarAILib.model_store import choose_model, list_models, load_card, load_network
@@ -71,6 +71,8 @@ class SegmenterOptions:
         device: "auto", "cpu", "cuda" or "cuda:N".
         ear: "auto" takes every ear found; "left" and "right" that one alone; "both" expects two.
         locate, views, postprocess: take the place of the preset's choice where not None.
+        output_grid: of the segmentation: "fine" (about FINE_SPACING_MM, along the patient's axes) or "scan" (the scan's
+            own voxels, those at least half inside the labyrinth).
     """
 
     preset: Literal["paper", "standard", "fast"] = "standard"
@@ -80,12 +82,13 @@ class SegmenterOptions:
     locate: bool | None = None
     views: int | None = None
     postprocess: bool | None = None
+    output_grid: Literal["fine", "scan"] = "fine"
 
     def resolved(self) -> Preset:
         """The preset with the caller's changes.
 
         Raises:
-            InputError: for an unknown preset or ear, or a number of views other than 1 and 10.
+            InputError: for an unknown preset, ear or output grid, or a number of views other than 1 and 10.
         """
         if self.preset not in PRESETS:
             raise InputError(f"There is no preset “{self.preset}”; choose one of {', '.join(PRESETS)}.")
@@ -93,6 +96,8 @@ class SegmenterOptions:
             raise InputError(f"There is no ear “{self.ear}”; choose auto, left, right or both.")
         if self.views not in (None, 1, 10):
             raise InputError(f"The number of views is 1 or 10, not {self.views}.")
+        if self.output_grid not in ("fine", "scan"):
+            raise InputError(f"There is no output grid “{self.output_grid}”; choose fine or scan.")
         changes = {"locate": self.locate, "views": self.views, "postprocess": self.postprocess}
         return replace(PRESETS[self.preset], **{k: v for k, v in changes.items() if v is not None})
 
@@ -174,7 +179,8 @@ class _Route:
     def ear_at(self, candidate: EarCandidate) -> EarResult | None:
         """The ear round a place. One view shows where its middle is, then all views look at it from there.
 
-        The locator sees voxels many times as large; an ear in the middle of its tile is seen whole.
+        The locator sees voxels many times as large; an ear in the middle of its tile is seen whole. The cube follows
+        the middle exactly: on a lattice it would jump by a whole voxel where the middle moves by a hair.
         """
         first_grid = self._region_round(candidate.centre_lps)
         first, known = self._predicted(first_grid, views=1)
@@ -224,6 +230,7 @@ class _Route:
             "views": self.preset.views,
             "located": self.preset.locate,
             "postprocessed": self.preset.postprocess,
+            "output_grid": self.options.output_grid,
         }
         self.provenance |= {f"seconds.{step}": round(value, 3) for step, value in self.seconds.items()}
         ordered = sorted(ears, key=lambda ear: ear.side, reverse=True)
@@ -274,6 +281,8 @@ class _Route:
             )
             asked_for: Side = "left" if self.options.ear == "left" else "right"
             uncertainty = None if spread is None else Volume(spread, grid.affine_lps)
+            if self.options.output_grid == "scan":
+                mask = _on_voxels_of(self.volume.grid, mask)
             return EarResult(side or asked_for, mask, landmarks, uncertainty, quality)
 
     def _fine_probability(self, prediction: Prediction, grid: Grid, known: np.ndarray) -> Volume:
@@ -283,7 +292,8 @@ class _Route:
         if len(marked) == 0:
             return whole.crop((0, 0, 0), (1, 1, 1))
         near = whole.crop(marked.min(0) - MASK_MARGIN_VOXELS, marked.max(0) + 1 + MASK_MARGIN_VOXELS)
-        return upsample(near.voxels, near.grid, max(1, round(self.card.spacing_mm / FINE_SPACING_MM)))
+        factor = max(1, round(self.card.spacing_mm / FINE_SPACING_MM))
+        return on_fine_lattice(near, self.card.spacing_mm / factor)
 
     def _told_apart(self, ears: list[EarResult]) -> list[EarResult]:
         """Two ears get two sides: by shape, or by place (the right ear has the smaller x) where shape says the same."""
@@ -310,7 +320,7 @@ class _Route:
         return [ear for ear in ears if ear.side == self.options.ear]
 
     def _region_round(self, centre_lps: np.ndarray) -> Grid:
-        return lattice_grid(centre_lps, centre_lps, self.card.spacing_mm, self._region_voxels())
+        return Grid.cube_round(centre_lps, self.card.spacing_mm, self._region_voxels())
 
     def _region_voxels(self) -> int:
         return max(self.card.tile_voxels, round(self.card.region_mm / self.card.spacing_mm))
@@ -321,6 +331,18 @@ class _Route:
             progress.on_note(sentence)
 
         return keep
+
+
+def _on_voxels_of(grid: Grid, mask: Volume) -> Volume:
+    """The mask on the part of another grid that it covers."""
+    corners_kji = grid.to_indices(mask.grid.corners_lps())[:, ::-1]
+    start = np.maximum(np.floor(corners_kji.min(0)).astype(int), 0)
+    stop = np.minimum(np.ceil(corners_kji.max(0)).astype(int) + 1, grid.shape)
+    affine = grid.affine_lps.copy()
+    affine[:3, 3] = grid.to_lps(start[::-1])
+    part = Grid(tuple(int(n) for n in stop - start), affine)
+    share = resample(mask.with_voxels(mask.voxels.astype(np.float32)), part, cubic=False)
+    return Volume((np.nan_to_num(share) >= 0.5).astype(np.uint8), affine, mask.name)
 
 
 def _touches_border(mask: np.ndarray, known: np.ndarray | None = None) -> bool:

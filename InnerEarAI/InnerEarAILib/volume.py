@@ -36,6 +36,12 @@ class Grid:
         affine[:3, 3] = origin_lps
         return Grid(tuple(int(n) for n in shape), affine)
 
+    @staticmethod
+    def cube_round(centre_lps: Sequence[float], spacing_mm: float, voxels: int) -> Grid:
+        """An axis-aligned cube of that many voxels along each edge, its middle exactly at a point."""
+        half_mm = (voxels - 1) / 2 * spacing_mm
+        return Grid.axis_aligned((voxels,) * 3, spacing_mm, np.asarray(centre_lps, float) - half_mm)
+
     @property
     def spacing_mm(self) -> np.ndarray:
         """Voxel edge lengths along (i, j, k), (3,)."""

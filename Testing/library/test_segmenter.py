@@ -7,6 +7,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from InnerEarAILib import segmenter
+from InnerEarAILib.inference.locator import EarCandidate
 from InnerEarAILib.model_store import ModelCard, ModelError
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNetConfig
 from InnerEarAILib.progress import Cancelled, Progress
@@ -115,6 +116,33 @@ def test_permuted_and_flipped_arrays_give_the_very_same_ear(straight):
         np.testing.assert_allclose(a.position_lps, b.position_lps, atol=1e-3)
 
 
+@settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(angles=st.tuples(*[st.floats(-180, 180)] * 3), signs=st.tuples(*[st.sampled_from((-1, 1))] * 3))
+def test_the_segmentation_can_be_had_on_the_scans_own_voxels(angles, signs):
+    volume = scan([PaintedEar("right", CENTRE)], grid_round(CENTRE, (0.3, 0.4, 0.5), (42, 42, 42), angles, signs))
+    (fine,) = segment(volume, SegmenterOptions(preset="fast")).ears
+    (own,) = segment(volume, SegmenterOptions(preset="fast", output_grid="scan")).ears
+    np.testing.assert_allclose(own.segmentation.affine_lps[:3, :3], volume.affine_lps[:3, :3])
+    start = volume.grid.to_indices(own.segmentation.grid.origin_lps)
+    np.testing.assert_allclose(start, np.rint(start), atol=1e-6)
+    assert dice(fine.segmentation, own.segmentation) > 0.9
+    assert own.quality.volume_mm3 == pytest.approx(own.segmentation.voxels.sum() * np.prod(volume.spacing_mm), rel=0.05)
+
+
+def test_a_hairs_breadth_of_the_located_centre_changes_nothing(straight, monkeypatch):
+    # Centres on either side of where a lattice of the model's voxels would round up.
+    ears = []
+    for shift_mm in (-1e-4, 1e-4):
+        middle = np.array([-42.0, 13.0, 131.0]) + CARD.spacing_mm / 2 + shift_mm
+        place = EarCandidate(middle, 200.0, 1.0)
+        monkeypatch.setattr(segmenter, "locate_ears", lambda *_, place=place: (place,))
+        ears += segment(straight, SegmenterOptions(preset="fast")).ears
+    first, second = ears
+    assert dice(first.segmentation, second.segmentation) > 0.9995
+    for a, b in zip(first.landmarks, second.landmarks, strict=True):
+        np.testing.assert_allclose(a.position_lps, b.position_lps, atol=2e-3)
+
+
 @pytest.fixture(scope="module")
 def head():
     ears = [PaintedEar("right", (-42, 5, 40)), PaintedEar("left", (42, 8, 42))]
@@ -128,6 +156,12 @@ def test_both_ears_of_a_head_are_told_apart(head, preset):
     assert [ear.side for ear in result.ears] == ["right", "left"]
     for ear, truth in zip(result.ears, painted, strict=True):
         check_landmarks(ear, truth, 0.9)
+
+
+def test_both_ears_of_a_head_share_one_lattice(head):
+    right, left = segment(head[0], SegmenterOptions(preset="fast")).ears
+    apart = left.segmentation.grid.to_indices(right.segmentation.grid.origin_lps)
+    np.testing.assert_allclose(apart, np.rint(apart), atol=1e-6)
 
 
 def test_one_ear_alone_can_be_asked_for(head):
@@ -171,6 +205,7 @@ def test_a_scan_without_an_ear_has_none():
     [
         (SegmenterOptions(preset="best"), InputError, "no preset"),
         (SegmenterOptions(ear="middle"), InputError, "no ear"),
+        (SegmenterOptions(output_grid="own"), InputError, "output grid"),
         (SegmenterOptions(views=3), InputError, "1 or 10"),
         (SegmenterOptions(model="nobody"), ModelError, "no model"),
     ],

@@ -10,6 +10,7 @@ from scipy import ndimage
 from InnerEarAILib.ear_result import LandmarkResult
 from InnerEarAILib.inference.predictor import ViewPeak
 from InnerEarAILib.landmarks import LANDMARK_NAMES, decode_heatmap
+from InnerEarAILib.preprocessing import lattice_grid, resample
 from InnerEarAILib.volume import Grid, Volume
 
 THRESHOLD = 0.5
@@ -28,22 +29,18 @@ TRUSTED_SCATTER_MM = 1.0
 """Scatter over the views at which the confidence has fallen to half; ours."""
 
 
-def upsample(voxels: np.ndarray, grid: Grid, factor: int) -> Volume:
-    """A map on a lattice `factor` times finer, same outer box, by cubic interpolation; float32.
+def on_fine_lattice(probability: Volume, spacing_mm: float) -> Volume:
+    """A probability map on the part of the patient-aligned lattice of a finer spacing that it covers; cubic, float32.
+
+    All ears of a scan, and of its copies on other grids, so lie on one lattice.
 
     Args:
-        voxels: (k, j, i).
-        grid: its grid.
-        factor: 1 or more.
+        probability: (k, j, i), 0 to 1.
+        spacing_mm: isotropic, at most that of the map.
     """
-    if factor == 1:
-        return Volume(voxels.astype(np.float32, copy=False), grid.affine_lps)
-    fine = ndimage.zoom(voxels.astype(np.float32), factor, order=3, mode="nearest", grid_mode=True)
-    affine = grid.affine_lps.copy()
-    affine[:3, :3] /= factor
-    # Outer boxes coincide, so the first fine centre lies before the first coarse one.
-    affine[:3, 3] = grid.to_lps(np.full(3, (1 / factor - 1) / 2))
-    return Volume(fine, affine)
+    corners = probability.grid.corners_lps()
+    grid = lattice_grid(corners.min(0), corners.max(0), spacing_mm)
+    return Volume(np.nan_to_num(resample(probability, grid)), grid.affine_lps, probability.name)
 
 
 def labyrinth_mask(probability: Volume, largest_region: bool) -> Volume:
