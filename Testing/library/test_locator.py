@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from InnerEarAILib.inference.locator import BLOCK_OVERLAP_MM, _blocks, gather_candidates
+from InnerEarAILib.inference.locator import gather_candidates
+from InnerEarAILib.inference.tiling import BLOCK_OVERLAP_MM, locator_blocks
 from InnerEarAILib.volume import Grid
 
 GRID = Grid.axis_aligned((60, 120, 150), 1.0, (-75.0, -60.0, 0.0))
@@ -46,7 +47,7 @@ def test_of_three_marks_the_two_surest_remain():
 @pytest.mark.parametrize("shape", [(64, 64, 64), (65, 100, 200), (64, 128, 300)])
 def test_every_labyrinth_lies_whole_in_some_block(shape):
     overlap = int(BLOCK_OVERLAP_MM)
-    blocks = _blocks(Grid.axis_aligned(shape, 1.0, (0, 0, 0)), 64, overlap)
+    blocks = locator_blocks(shape, 64, 1.0)
     for axis, n in enumerate(shape):
         spans = {(b[axis].start, b[axis].stop) for b in blocks}
         assert all(start >= 0 and stop <= n and stop - start == 64 for start, stop in spans)

@@ -6,7 +6,6 @@ that the air round a head or the size of the field does not matter. What it mark
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from scipy import ndimage
 
 from InnerEarAILib.inference.predictor import predict
+from InnerEarAILib.inference.tiling import locator_blocks
 from InnerEarAILib.model_store import ModelCard
 from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
 from InnerEarAILib.progress import Progress
@@ -27,9 +27,6 @@ LEAST_VOLUME_MM3 = 100.0
 
 SAME_EAR_MM = 15.0
 """Marks whose centres are closer belong to one labyrinth (its extent is about 15 mm along each patient axis)."""
-
-BLOCK_OVERLAP_MM = 24.0
-"""More than the longest extent of a labyrinth, so that every labyrinth is whole in some block."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ def locate_ears(
     grid = lattice_grid(corners.min(0), corners.max(0), card.spacing_mm, card.tile_voxels)
     coarse = resample(volume, grid, cubic=False)
     probability = np.zeros(grid.shape, np.float32)
-    blocks = list(_blocks(grid, card.tile_voxels, int(np.ceil(BLOCK_OVERLAP_MM / card.spacing_mm))))
+    blocks = locator_blocks(grid.shape, card.tile_voxels, card.spacing_mm)
     for number, block in enumerate(blocks):
         progress.step("Finding the ears", number / len(blocks))
         try:
@@ -121,17 +118,3 @@ def gather_candidates(
     ]
     real = [c for c in candidates if c.volume_mm3 >= least_volume_mm3]
     return tuple(sorted(real, key=lambda c: -c.probability * c.volume_mm3)[:2])
-
-
-def _blocks(grid: Grid, tile: int, overlap: int) -> Sequence[tuple[slice, slice, slice]]:
-    starts = []
-    for n in grid.shape:
-        last = n - tile
-        steps = max(1, int(np.ceil(last / max(1, tile - overlap)))) if last > 0 else 0
-        starts.append(np.unique(np.linspace(0, last, steps + 1).astype(int)) if steps else np.array([0]))
-    return [
-        (slice(k, k + tile), slice(j, j + tile), slice(i, i + tile))
-        for k in starts[0]
-        for j in starts[1]
-        for i in starts[2]
-    ]

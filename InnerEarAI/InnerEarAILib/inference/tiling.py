@@ -1,15 +1,19 @@
-"""Tiles: how a volume of any size is cut into overlapping cubes, and how much each cube counts where they overlap."""
+"""Tiles: how a volume of any size is cut into overlapping cubes, and how much each cube counts where they overlap.
+
+Torch is imported by what computes with tensors alone, so that tiles can be counted without it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TileWeights = Literal["gaussian", "constant"]
 
@@ -18,6 +22,9 @@ GAUSSIAN_WIDTH = 0.125
 
 SMALLEST_WEIGHT = 1e-3
 """Floor of the tile weights (MONAI), so that a voxel seen by one corner alone is still divided by something."""
+
+BLOCK_OVERLAP_MM = 24.0
+"""Of the locator's blocks: more than the longest extent of a labyrinth, so that every one is whole in some block."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,8 @@ class Tiling:
         """The volume (k, j, i) with zeros around it (the mean of a normalised scan) where it is smaller than a tile."""
         if not any(any(ends) for ends in self.padding):
             return voxels
+        from torch.nn import functional
+
         return functional.pad(voxels, [width for ends in reversed(self.padding) for width in ends])
 
     def unpad(self, padded: Tensor) -> Tensor:
@@ -60,7 +69,7 @@ class Tiling:
 
     def total_weight(self, tile_weight: Tensor) -> Tensor:
         """Sum of the tile weights (n, n, n) at each voxel of the padded volume."""
-        total = torch.zeros(self.padded_shape, dtype=tile_weight.dtype, device=tile_weight.device)
+        total = tile_weight.new_zeros(self.padded_shape)
         for start in self.starts_kji:
             total[self.window(start)] += tile_weight
         return total
@@ -90,6 +99,22 @@ def tile_volume(shape: Sequence[int], tile_voxels: int, overlap_voxels: int) -> 
     return Tiling(tuple(int(size) for size in shape), tile_voxels, padding, tuple(product(*starts)))
 
 
+def locator_blocks(shape: Sequence[int], tile_voxels: int, spacing_mm: float) -> tuple[tuple[slice, slice, slice], ...]:
+    """The blocks in which a whole scan is searched: evenly spread, overlapping by at least BLOCK_OVERLAP_MM.
+
+    Args:
+        shape: voxels (k, j, i) of the scan on the locator's grid, at least a tile each.
+        tile_voxels: edge length of a block.
+        spacing_mm: of the locator's grid.
+    """
+    stride = max(1, tile_voxels - int(np.ceil(BLOCK_OVERLAP_MM / spacing_mm)))
+    starts = [
+        np.linspace(0, size - tile_voxels, 1 + int(np.ceil((size - tile_voxels) / stride))).astype(int).tolist()
+        for size in shape
+    ]
+    return tuple(tuple(slice(start, start + tile_voxels) for start in corner) for corner in product(*starts))
+
+
 def tile_weight(tile_voxels: int, kind: TileWeights = "gaussian") -> Tensor:
     """How much each voxel of a tile counts, (n, n, n) float32.
 
@@ -100,6 +125,8 @@ def tile_weight(tile_voxels: int, kind: TileWeights = "gaussian") -> Tensor:
     Raises:
         ValueError: for another kind.
     """
+    import torch
+
     if kind == "constant":
         return torch.ones((tile_voxels,) * 3)
     if kind != "gaussian":

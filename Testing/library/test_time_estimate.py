@@ -1,0 +1,119 @@
+"""The time that a run will take: it grows with the work, comes without torch, and is near what a run takes."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from InnerEarAILib.inference import calibration
+from InnerEarAILib.inference.calibration import Speed, calibrate
+from InnerEarAILib.inference.predictor import predict
+from InnerEarAILib.model_store import list_models, load_card, load_network
+from InnerEarAILib.segmenter import SegmenterOptions
+from InnerEarAILib.time_estimate import estimated_seconds, in_words, speed_of_run
+from InnerEarAILib.volume import Grid, InputError
+
+CARD, LOCATOR = load_card("clinical"), load_card("locator")
+SPEEDS = {"clinical": Speed("clinical", "cpu", "float32", 1.0), "locator": Speed("locator", "cpu", "float32", 0.5)}
+EAR = Grid.axis_aligned((100, 100, 100), 0.3, (0, 0, 0))
+HEAD = Grid.axis_aligned((300, 400, 400), 0.4, (-80, -80, 0))
+
+
+def estimate(grid=EAR, speeds=SPEEDS, **options):
+    return estimated_seconds(grid, SegmenterOptions(**options), CARD, LOCATOR, speeds)
+
+
+def test_ten_views_take_longer_than_one_and_the_whole_scan_longer_than_its_ears():
+    assert estimate(preset="fast") < estimate(preset="standard")
+    assert estimate(HEAD, preset="standard") < estimate(HEAD, preset="paper")
+    assert estimate(preset="standard", views=1) == estimate(preset="fast")
+
+
+def test_time_grows_with_the_tiles_of_the_scan():
+    larger = Grid.axis_aligned((200, 200, 200), 0.3, (0, 0, 0))
+    assert estimate(larger, preset="paper") > 4 * estimate(preset="paper")
+    assert estimate(preset="paper") == pytest.approx(8 * 10 * 1.0, rel=0.05)  # 30 mm are two tiles of 22 mm a side
+
+
+def test_a_head_has_two_ears_and_more_to_search():
+    one_ear = estimate(preset="standard") - estimate(preset="fast")
+    assert estimate(HEAD, preset="standard") - estimate(HEAD, preset="fast") == pytest.approx(2 * one_ear)
+    without_the_locator = {**SPEEDS, "locator": Speed("locator", "cpu", "float32", 0.0)}
+    assert estimate(HEAD) - estimate(HEAD, speeds=without_the_locator) > 10 * 0.5
+
+
+def test_a_faster_device_is_proportionally_faster_where_tiles_are_all_that_counts():
+    twice = {name: Speed(name, "cpu", "bfloat16", speed.seconds_per_tile / 2) for name, speed in SPEEDS.items()}
+    assert estimate(HEAD, speeds=twice) == pytest.approx(estimate(HEAD) / 2, rel=0.1)
+
+
+def test_what_is_not_known_is_refused():
+    with pytest.raises(KeyError):
+        estimate(speeds={"clinical": SPEEDS["clinical"]})
+    with pytest.raises(ValueError, match="locator's card"):
+        estimated_seconds(EAR, SegmenterOptions(), CARD, None, SPEEDS)
+    with pytest.raises(InputError, match="preset"):
+        estimate(preset="hasty")
+
+
+def test_estimate_is_near_a_measured_run():
+    """Within a factor of four, since other work may take the processor away during either of the two."""
+    network, tile = load_network(LOCATOR), LOCATOR.tile_voxels
+    speed = calibrate(LOCATOR)
+    voxels = np.random.default_rng(1).normal(size=(tile, tile, 2 * tile)).astype(np.float32)
+    begin = time.perf_counter()
+    execution = predict(network, voxels, tile=tile, overlap=LOCATOR.overlap_voxels, views=1).execution
+    assert execution["tiles"] == 3
+    assert 1 / 4 < 3 * speed.seconds_per_tile / (time.perf_counter() - begin) < 4
+    assert speed.precision == execution["precision"]
+
+
+def test_speed_is_known_from_an_earlier_run():
+    provenance = {
+        "model": "clinical",
+        "execution.device": "cuda:0",
+        "execution.precision": "float16",
+        "execution.tiles": 4,
+        "execution.views": 10,
+        "execution.seconds": 2.0,
+    }
+    speed = speed_of_run(provenance)
+    assert speed == Speed("clinical", "cuda:0", "float16", 0.05)
+    assert Speed.from_dict(json.loads(json.dumps(speed.to_dict()))) == speed
+    assert speed_of_run({"model": "clinical"}) is None
+    with pytest.raises(ValueError, match="not the values of a speed"):
+        Speed.from_dict({"model": "clinical"})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.3, "5 seconds"),
+        (12, "10 seconds"),
+        (58, "1 minute"),
+        (130, "2 minutes"),
+        (3600, "1 hour"),
+        (9000, "2.5 hours"),
+    ],
+)
+def test_a_duration_is_told_as_a_person_says_it(seconds, words):
+    assert in_words(seconds) == words
+
+
+def test_calibration_of_all_models_is_printed_as_json(capsys, monkeypatch):
+    monkeypatch.setattr(calibration, "calibrate", lambda card, device: Speed(card.name, str(device), "float32", 1.5))
+    assert calibration.main(["--device", "cpu"]) == 0
+    speeds = [Speed.from_dict(values) for values in json.loads(capsys.readouterr().out)]
+    assert [speed.model for speed in speeds] == [card.name for card in list_models()]
+
+
+def test_estimates_come_without_torch():
+    library = Path(__file__).parents[2] / "InnerEarAI"
+    script = "import sys, InnerEarAILib.time_estimate; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(library)}, check=False)
+    assert done.returncode == 0
