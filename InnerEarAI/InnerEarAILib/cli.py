@@ -126,6 +126,11 @@ def _add_segment_command(commands: Any) -> None:
         default="fine",
         help="voxels of the segmentation: fine ones, for a smooth surface, or the scan's own",
     )
+    parser.add_argument(
+        "--contrast-matching",
+        action="store_true",
+        help="give the scan the histogram that the model was trained on, for specimens of unusual contrast",
+    )
     parser.add_argument("--series", type=int, metavar="N", help="DICOM series number, where a folder holds several")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results of the same name")
     parser.add_argument("--verbose", action="store_true", help="show where an unexpected error came from")
@@ -175,6 +180,8 @@ def _options(chosen: argparse.Namespace) -> dict[str, Any]:
         options["views"] = chosen.views
     if chosen.whole_volume:
         options["locate"] = False
+    if chosen.contrast_matching:
+        options["contrast_matching"] = True
     if chosen.output_grid != "fine":
         options["output_grid"] = chosen.output_grid
     if chosen.no_postprocessing:

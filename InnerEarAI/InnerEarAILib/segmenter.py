@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from InnerEarAILib import __version__
+from InnerEarAILib.contrast_matching import match_contrast
 from InnerEarAILib.ear_result import EarResult, ScanResult, Side
 from InnerEarAILib.inference.device import choose_device
 from InnerEarAILib.inference.locator import EarCandidate, gather_candidates, locate_ears
@@ -73,6 +74,8 @@ class SegmenterOptions:
         locate, views, postprocess: take the place of the preset's choice where not None.
         output_grid: of the segmentation: "fine" (about FINE_SPACING_MM, along the patient's axes) or "scan" (the scan's
             own voxels, those at least half inside the labyrinth).
+        contrast_matching: gives the region round an ear the histogram of the scans that the model was trained on; for
+            specimens and scanners of unusual contrast.
     """
 
     preset: Literal["paper", "standard", "fast"] = "standard"
@@ -83,6 +86,7 @@ class SegmenterOptions:
     views: int | None = None
     postprocess: bool | None = None
     output_grid: Literal["fine", "scan"] = "fine"
+    contrast_matching: bool = False
 
     def resolved(self) -> Preset:
         """The preset with the caller's changes.
@@ -231,6 +235,7 @@ class _Route:
             "located": self.preset.locate,
             "postprocessed": self.preset.postprocess,
             "output_grid": self.options.output_grid,
+            "contrast_matched": self.options.contrast_matching,
         }
         self.provenance |= {f"seconds.{step}": round(value, 3) for step, value in self.seconds.items()}
         ordered = sorted(ears, key=lambda ear: ear.side, reverse=True)
@@ -241,7 +246,7 @@ class _Route:
             self.progress.step("Resampling the scan")
             values = resample(self.volume, grid)
             known = np.isfinite(values)
-            normalised = normalise(values)
+            normalised = match_contrast(values) if self.options.contrast_matching else normalise(values)
         with self.timed("predicting"):
             prediction = predict(
                 self.network,

@@ -75,7 +75,7 @@ def test_a_terminal_shows_a_bar_instead(tmp_path, scan, capsys, monkeypatch):
 def test_options_reach_the_route(tmp_path, scan):
     fake = FakeSegmenter(both_ears)
     choices = "--preset paper --model gold --device cpu --ear left --views 1 --whole-volume --no-postprocessing"
-    choices += " --output-grid scan"
+    choices += " --output-grid scan --contrast-matching"
     assert cli.main(["segment", str(scan), "-o", str(tmp_path / "out"), *choices.split()], fake) == 0
     ((volume, options),) = fake.asked
     assert volume.name == "scan"
@@ -88,6 +88,7 @@ def test_options_reach_the_route(tmp_path, scan):
         "locate": False,
         "postprocess": False,
         "output_grid": "scan",
+        "contrast_matching": True,
     }
 
 

@@ -143,6 +143,17 @@ def test_a_hairs_breadth_of_the_located_centre_changes_nothing(straight, monkeyp
         np.testing.assert_allclose(a.position_lps, b.position_lps, atol=2e-3)
 
 
+def test_contrast_matching_is_done_where_it_is_asked_for(straight, monkeypatch):
+    calls = []
+    monkeypatch.setattr(segmenter, "match_contrast", lambda values: calls.append(values) or segmenter.normalise(values))
+    plain = segment(straight, SegmenterOptions(preset="fast"))
+    assert not calls
+    assert plain.provenance["contrast_matched"] is False
+    matched = segment(straight, SegmenterOptions(preset="fast", contrast_matching=True))
+    assert len(calls) == 2  # for the first look and the last
+    assert matched.provenance["contrast_matched"] is True
+
+
 @pytest.fixture(scope="module")
 def head():
     ears = [PaintedEar("right", (-42, 5, 40)), PaintedEar("left", (42, 8, 42))]
