@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -65,3 +65,19 @@ class Anatomy(Protocol):
             points: (n, 3) float32 mm in the anatomy's frame, on the device that does the work.
             edge_mm: edge of the cubic voxel round each point, for partial volume.
         """
+
+
+@runtime_checkable
+class Labelling(Protocol):
+    """An anatomy that can tell its truth without being painted, which is faster."""
+
+    def label(self, points: torch.Tensor, edge_mm: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """`labyrinth` and `part` of the Rendering at the same arguments."""
+
+
+def truth_at(anatomy: Anatomy, points: torch.Tensor, edge_mm: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """`labyrinth` and `part` of an anatomy at points; arguments as Anatomy.render."""
+    if isinstance(anatomy, Labelling):
+        return anatomy.label(points, edge_mm)
+    drawn = anatomy.render(points, edge_mm)
+    return drawn.labyrinth, drawn.part

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from InnerEarAILib.phantom.anatomy import Anatomy, PhantomEar, Rendering
+from InnerEarAILib.phantom.anatomy import Anatomy, PhantomEar, Rendering, truth_at
 
 METAL_HOUNSFIELD = 12000.0
 """Platinum, as far as a scanner's range lets it be seen; ours."""
@@ -57,6 +57,10 @@ class ImplantedAnatomy:
             share = torch.maximum(share, filled * (0.5 - distance / max(edge_mm, 2 * radius)).clamp(0, 1))
         hounsfield[near] = (1 - share) * hounsfield[near] + share * METAL_HOUNSFIELD
         return Rendering(hounsfield, drawn.labyrinth, drawn.part)
+
+    def label(self, points: Tensor, edge_mm: float) -> tuple[Tensor, Tensor]:
+        """The truth of the host, which metal does not change; see anatomy.Labelling."""
+        return truth_at(self.host, points, edge_mm)
 
 
 def implant(anatomy: Anatomy, centreline: np.ndarray, rng: np.random.Generator) -> ImplantedAnatomy:

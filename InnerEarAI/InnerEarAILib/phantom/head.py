@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -41,21 +42,34 @@ class Head:
         )
 
     @torch.no_grad()
+    def label(self, points: Tensor, edge_mm: float) -> tuple[Tensor, Tensor]:
+        """Share of lumen and part at points (n, 3) mm; see anatomy.Labelling."""
+        share = torch.empty(len(points), device=points.device)
+        part = torch.empty(len(points), dtype=torch.uint8, device=points.device)
+        for half, index, placed in self._halves(points.to(torch.float32)):
+            share[index], part[index] = half.label(placed, edge_mm)
+        return share, part
+
+    @torch.no_grad()
     def render(self, points: Tensor, edge_mm: float) -> Rendering:
         """Samples the head at points (n, 3) mm; see anatomy.Anatomy.render."""
         points = points.to(torch.float32)
         hounsfield = torch.empty(len(points), device=points.device)
         labyrinth = torch.empty_like(hounsfield)
         part = torch.empty(len(points), dtype=torch.uint8, device=points.device)
+        for half, index, placed in self._halves(points):
+            seen = half.render(placed, edge_mm)
+            hounsfield[index], labyrinth[index], part[index] = seen.hounsfield, seen.labyrinth, seen.part
+        return Rendering(hounsfield, labyrinth, part)
+
+    def _halves(self, points: Tensor) -> Iterator[tuple[TemporalBone, Tensor, Tensor]]:
+        """Each ear with the indices of the points on its side, and those points in its own frame."""
         on_right = points[:, 0] <= 0
         for half, mask in ((self.right, on_right), (self.left, ~on_right)):
             index = mask.nonzero()[:, 0]
             if len(index):
                 sign = points.new_tensor(np.ones(3) if half is self.right else MIRROR)
-                place = points.new_tensor(half.parameters.place)
-                seen = half.render(points[index] * sign - place, edge_mm)
-                hounsfield[index], labyrinth[index], part[index] = seen.hounsfield, seen.labyrinth, seen.part
-        return Rendering(hounsfield, labyrinth, part)
+                yield half, index, points[index] * sign - points.new_tensor(half.parameters.place)
 
 
 def sample_head(rng: np.random.Generator, variant: str | None = None, state: State = "fresh") -> Head:

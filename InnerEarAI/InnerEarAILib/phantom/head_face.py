@@ -99,17 +99,16 @@ class Face:
 
     def _paint_septum(self, canvas: Canvas, tissue: TissueParameters) -> None:
         nose = self._hollows[2].body
-        index = canvas.reached(nose, canvas.edge_mm)
+        index, distance = canvas.reached(nose, canvas.edge_mm)
         if len(index):
-            points = canvas.points[index]
-            plate = canvas.plate_coverage(points[:, 0] - 0.3, 0.9)
-            canvas.paint(index, plate * canvas.coverage(nose.distance(points)), 0.35 * tissue.cortex)
+            plate = canvas.plate_coverage(canvas.points[index, 0] - 0.3, 0.9)
+            canvas.paint(index, plate * canvas.coverage(distance), 0.35 * tissue.cortex)
 
     def _paint_ethmoid(self, canvas: Canvas, tissue: TissueParameters) -> None:
-        index = canvas.reached(self._ethmoid, canvas.edge_mm)
+        index, distance = canvas.reached(self._ethmoid, canvas.edge_mm)
         if len(index):
             points = canvas.points[index]
-            inside = canvas.coverage(self._ethmoid.distance(points))
+            inside = canvas.coverage(distance)
             to_wall = sample_lattice(cell_lattice(3, points.device), points, CELL_PERIOD_MM)[0] * CELL_PERIOD_MM
             air = 1 - canvas.plate_coverage(to_wall, 0.35)
             canvas.paint(index, inside, 0.6 * tissue.cortex + air * (tissue.air - 0.6 * tissue.cortex))
@@ -129,9 +128,9 @@ class Face:
 
 def _paint_within(canvas: Canvas, body: Body, depth_mm: float, value: Tensor) -> None:
     """Paints what lies deeper than a depth in a body; a negative depth reaches beyond it."""
-    index = canvas.reached(body, canvas.edge_mm + max(0.0, -depth_mm))
+    index, distance = canvas.reached(body, canvas.edge_mm + max(0.0, -depth_mm))
     if len(index):
-        canvas.paint(index, canvas.coverage(body.distance(canvas.points[index]) + depth_mm), value[index])
+        canvas.paint(index, canvas.coverage(distance + depth_mm), value[index])
 
 
 def _ball(size: float, centre: tuple[float, ...], radii: tuple[float, ...]) -> Ellipsoid:

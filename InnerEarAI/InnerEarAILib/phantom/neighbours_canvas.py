@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from InnerEarAILib.phantom.coarse_lattice import CoarseLattice, lattice_over
 from InnerEarAILib.phantom.neighbours_shapes import Disc
 
 Value = float | Tensor
@@ -61,18 +63,38 @@ class Canvas:
             inside = here if inside is None else inside & here
         return inside.nonzero()[:, 0]
 
-    def reached(self, body: Body, margin_mm: float) -> Tensor:
-        """Indices of the points that a body widened by a margin may reach; none if it stays clear of all of them."""
+    @cached_property
+    def coarse(self) -> CoarseLattice | None:
+        """Nodes between which distances are read where they decide nothing; None for few points."""
+        return lattice_over(self.points, self.low, self.high, self.edge_mm)
+
+    def reached(self, body: Body, margin_mm: float) -> tuple[Tensor, Tensor]:
+        """The points that a body widened by a margin may reach.
+
+        Returns:
+            Their indices, none if it stays clear of all of them, and their signed distances to the body, mm.
+        """
         low, high = body.box(margin_mm)
-        if (low > self.high).any() or (high < self.low).any():
-            return self.nothing
-        middle = torch.as_tensor(0.5 * (self.low + self.high), dtype=self.points.dtype)[None]
+        if (low > self.high).any() or (high < self.low).any() or self._clear_of(body, margin_mm):
+            return self.nothing, self.hounsfield[:0]
+        if self.coarse is not None:
+            at_nodes = body.distance(self.coarse.nodes)
+            if float(at_nodes.amin()) > margin_mm + self.coarse.slack_mm:
+                return self.nothing, self.hounsfield[:0]
+            nearly = self.coarse.read(at_nodes[None])[0]
+            index = (nearly < margin_mm + self.coarse.slack_mm).nonzero()[:, 0]
+        elif (low <= self.low).all() and (high >= self.high).all():
+            index = self.everything
+        else:
+            index = self.within((low, high))
+        return index, body.distance(self.points[index])
+
+    def _clear_of(self, body: Body, margin_mm: float) -> bool:
         half_diagonal = 0.5 * float(np.linalg.norm(self.high - self.low))
-        if half_diagonal < COMPACT_MM and float(body.distance(middle)) > 1.5 * (half_diagonal + margin_mm):
-            return self.nothing
-        if (low <= self.low).all() and (high >= self.high).all():
-            return self.everything
-        return self.within((low, high))
+        if half_diagonal >= COMPACT_MM:
+            return False
+        middle = torch.as_tensor(0.5 * (self.low + self.high), dtype=self.points.dtype)[None]
+        return float(body.distance(middle)) > 1.5 * (half_diagonal + margin_mm)
 
     def coverage(self, distance: Tensor) -> Tensor:
         """Share of each voxel inside a body, (n,), from its signed distance in mm."""
@@ -98,18 +120,17 @@ class Canvas:
             value: HU.
             keep_out: (n,) signed distance over all points of where it must not go (positive there).
         """
-        index = self.reached(body, self.edge_mm)
+        index, distance = self.reached(body, self.edge_mm)
         if len(index):
-            distance = body.distance(self.points[index])
             if keep_out is not None:
                 distance = torch.maximum(distance, keep_out[index])
             self.paint(index, self.coverage(distance), value if isinstance(value, float) else value[index])
 
     def paint_strut(self, body: Body, radius_mm: float, value: float) -> None:
         """Paints a round strut that may be thinner than a voxel, such as a stapes crus of the given radius."""
-        index = self.reached(body, self.edge_mm)
+        index, distance = self.reached(body, self.edge_mm)
         if len(index):
-            from_axis = body.distance(self.points[index]) + radius_mm
+            from_axis = distance + radius_mm
             width = 0.5 * np.sqrt(np.pi) * radius_mm
             across = min(1.0, 2 * width / self.edge_mm)
             self.paint(index, across * self.plate_coverage(from_axis, width), value)

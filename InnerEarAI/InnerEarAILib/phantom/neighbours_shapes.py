@@ -43,6 +43,8 @@ class Tube:
     def distance(self, points: Tensor) -> Tensor:
         """(n,) signed distance of points (n, 3)."""
         nodes = torch.as_tensor(self.nodes, dtype=points.dtype, device=points.device)
+        if len(points) == 1:
+            return self._distance_of_one(points, nodes)
         radii = self.radii.tolist()
         nearest = None
         for index in range(len(nodes) - 1):
@@ -53,6 +55,14 @@ class Tube:
             distance = torch.linalg.vector_norm(relative - share[:, None] * along, dim=1) - radius
             nearest = distance if nearest is None else torch.minimum(nearest, distance)
         return nearest
+
+    def _distance_of_one(self, point: Tensor, nodes: Tensor) -> Tensor:
+        """The same for a single point, all segments at once."""
+        radii = point.new_tensor(self.radii)
+        along, relative = nodes[1:] - nodes[:-1], point - nodes[:-1]
+        share = ((relative * along).sum(1) / (along * along).sum(1).clamp_min(1e-12)).clamp(0, 1)
+        radius = torch.lerp(radii[:-1], radii[1:], share)
+        return (torch.linalg.vector_norm(relative - share[:, None] * along, dim=1) - radius).amin(0, keepdim=True)
 
 
 @dataclass(frozen=True)

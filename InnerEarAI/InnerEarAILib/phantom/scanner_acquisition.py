@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from InnerEarAILib.ear_result import Side
-from InnerEarAILib.phantom.anatomy import Anatomy
+from InnerEarAILib.phantom.anatomy import Anatomy, truth_at
 from InnerEarAILib.phantom.artefacts import add_artefacts, noise_scale
 from InnerEarAILib.phantom.lattice import affine_points
 from InnerEarAILib.phantom.noise import scanner_noise
@@ -138,7 +138,7 @@ def _drawn_truth(
     near = torch.empty(blocks, device=device)
     for layers, block_affine in _blocks(blocks, coarse):
         points = affine_points((layers.stop - layers.start, *blocks[1:]), block_affine, device)
-        near[layers] = anatomy.render(points, 2 * BLOCK_MM).labyrinth.reshape(-1, *blocks[1:])
+        near[layers] = truth_at(anatomy, points, 2 * BLOCK_MM)[0].reshape(-1, *blocks[1:])
     near = F.max_pool3d((near > 0).float()[None, None], 3, stride=1, padding=1)[0, 0] > 0
     for axis, side in enumerate(sides.tolist()):
         near = near.repeat_interleave(side, axis).narrow(axis, 0, shape[axis])
@@ -147,9 +147,8 @@ def _drawn_truth(
     indices = near.nonzero()
     matrix = torch.as_tensor(affine[:3], dtype=torch.float32, device=device)
     for piece in indices.split(POINTS_AT_ONCE):
-        drawn = anatomy.render(piece.flip(1).to(torch.float32) @ matrix[:, :3].T + matrix[:, 3], edge)
-        share[piece.unbind(1)] = drawn.labyrinth
-        part[piece.unbind(1)] = drawn.part
+        points = piece.flip(1).to(torch.float32) @ matrix[:, :3].T + matrix[:, 3]
+        share[piece.unbind(1)], part[piece.unbind(1)] = truth_at(anatomy, points, edge)
     return share, part
 
 

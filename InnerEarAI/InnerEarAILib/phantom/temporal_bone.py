@@ -9,6 +9,7 @@ from torch import Tensor
 from InnerEarAILib.phantom.anatomy import PhantomEar, Rendering
 from InnerEarAILib.phantom.head_surroundings import Surroundings, SurroundingsParameters
 from InnerEarAILib.phantom.labyrinth import Labyrinth
+from InnerEarAILib.phantom.labyrinth_nearby import NearbyLabyrinth
 from InnerEarAILib.phantom.labyrinth_parameters import VARIANTS as LABYRINTH_VARIANTS
 from InnerEarAILib.phantom.labyrinth_parameters import sample_labyrinth_parameters
 from InnerEarAILib.phantom.neighbours_bodies import NeighbourBodies
@@ -23,9 +24,9 @@ from InnerEarAILib.phantom.temporal_bone_parameters import (
 )
 from InnerEarAILib.phantom.tissue import STATES, State
 
-TILE_POINTS = {"cpu": 40_000}
+TILE_POINTS = {"cpu": 80_000}
 DEVICE_TILE_POINTS = 2_000_000
-"""Points painted at once: what fits a processor's cache; on an accelerator, its memory."""
+"""Points painted at once: about what fits a processor's cache; on an accelerator, its memory."""
 
 VARIANT_SHARES = {
     "normal": 0.72,
@@ -74,23 +75,53 @@ class TemporalBone:
             hounsfield[tile], labyrinth[tile], part[tile] = self._render_piece(points[tile], edge_mm)
         return Rendering(hounsfield, labyrinth, part)
 
+    @torch.no_grad()
+    def label(self, points: Tensor, edge_mm: float) -> tuple[Tensor, Tensor]:
+        """Share of lumen and part at points (n, 3) mm, as `render` gives them; see anatomy.Labelling."""
+        points = points.to(torch.float32)
+        share = torch.empty(len(points), device=points.device)
+        part = torch.empty(len(points), dtype=torch.uint8, device=points.device)
+        for tile in tiles(points, TILE_POINTS.get(points.device.type, DEVICE_TILE_POINTS)):
+            canvas = Canvas(points[tile], edge_mm, 0.0)
+            share[tile], part[tile] = NearbyLabyrinth(canvas, self.labyrinth).truth()
+        return share, part
+
     def _render_piece(self, points: Tensor, edge_mm: float) -> tuple[Tensor, Tensor, Tensor]:
         parameters = self.parameters
         to_head = points.new_tensor(parameters.place)
-        canvas = Canvas(points, edge_mm, self._surroundings.background(points + to_head, edge_mm))
+
+        def behind(index: Tensor) -> Tensor:
+            return self._surroundings.background(points[index] + to_head, edge_mm)
+
+        canvas = Canvas(points, edge_mm, parameters.tissue.surroundings)
         share = torch.zeros_like(canvas.hounsfield)
         part = torch.zeros(len(points), dtype=torch.uint8, device=points.device)
-        inner = canvas.within((REACH_LOW, REACH_HIGH))
+        cut = self._cut(points)
+        within = ((points >= points.new_tensor(REACH_LOW)) & (points <= points.new_tensor(REACH_HIGH))).all(1)
+        kept = cut < 0.5 * edge_mm
+        inner, outer = (within & kept).nonzero()[:, 0], (~within & kept).nonzero()[:, 0]
+        if len(outer):
+            canvas.hounsfield[outer] = behind(outer)
         if len(inner):
             painter = TemporalBonePainter(
-                self.labyrinth, parameters, self.bodies, self.surfaces, points[inner], edge_mm, canvas.hounsfield[inner]
+                self.labyrinth,
+                parameters,
+                self.bodies,
+                self.surfaces,
+                points[inner],
+                edge_mm,
+                lambda chosen: behind(inner[chosen]),
             )
             canvas.hounsfield[inner] = painter.painted()
-            share[inner], part[inner] = painter.truth()
+            share[inner], part[inner] = painter.nearby.truth()
         if parameters.block:
-            cut = torch.stack([points @ points.new_tensor(n) - offset for n, offset in parameters.block]).amax(0)
             canvas.paint(None, canvas.coverage(-cut), parameters.tissue.surroundings)
         return canvas.hounsfield, share, part
+
+    def _cut(self, points: Tensor) -> Tensor:
+        """(n,) mm, positive where an isolated specimen has been cut away."""
+        planes = [points @ points.new_tensor(normal) - offset for normal, offset in self.parameters.block]
+        return torch.stack(planes).amax(0) if planes else torch.full_like(points[:, 0], -torch.inf)
 
 
 def sample_temporal_bone(

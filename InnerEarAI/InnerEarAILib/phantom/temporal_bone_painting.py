@@ -5,25 +5,21 @@ Cranial cavity, bone with marrow and air cells, middle ear, vessels, nerves, lab
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from InnerEarAILib.phantom.anatomy import CANALS, COCHLEA, VESTIBULE
 from InnerEarAILib.phantom.labyrinth import Labyrinth
+from InnerEarAILib.phantom.labyrinth_nearby import NearbyLabyrinth
 from InnerEarAILib.phantom.neighbours_bodies import CRUS_RADIUS_MM, NeighbourBodies
-from InnerEarAILib.phantom.neighbours_canvas import COMPACT_MM, Body, Canvas
+from InnerEarAILib.phantom.neighbours_canvas import Body, Canvas
 from InnerEarAILib.phantom.neighbours_shapes import smooth_min
 from InnerEarAILib.phantom.neighbours_surfaces import BoneSurfaces
 from InnerEarAILib.phantom.temporal_bone_parameters import FocusParameters, TemporalBoneParameters
 from InnerEarAILib.phantom.texture import cell_lattice, noise_lattice, sample_lattice
 from InnerEarAILib.phantom.tissue import AIR
-
-LABYRINTH_REACH_MM = 16.0
-"""Half edge of the box round the vestibule outside which no labyrinth is looked for."""
-
-NEAR_MM = 4.5
-"""Distance from the labyrinth beyond which nothing depends on it; what is noted for all points farther away."""
 
 NOISE_PERIOD_MM, GRAIN_PERIOD_MM = 26.0, 3.4
 """Periods of the slow texture of compact bone and of the grain of marrow bone."""
@@ -54,7 +50,7 @@ class TemporalBonePainter(Canvas):
         labyrinth, parameters, bodies, surfaces: of the temporal bone.
         points: (n, 3) mm, frame of the ear.
         edge_mm: edge of the voxel round each point.
-        background: (n,) HU.
+        behind: gives the CT numbers (m,) of what lies behind the points with the given indices (m,).
     """
 
     def __init__(
@@ -65,19 +61,17 @@ class TemporalBonePainter(Canvas):
         surfaces: BoneSurfaces,
         points: Tensor,
         edge_mm: float,
-        background: Tensor,
+        behind: Callable[[Tensor], Tensor],
     ) -> None:
-        super().__init__(points, edge_mm, background)
+        super().__init__(points, edge_mm, 0.0)
+        self._behind = behind
         self.parameters, self.bodies, self.surfaces = parameters, bodies, surfaces
         self.figures, self.tissue = parameters.neighbours, parameters.tissue
         self.frames = labyrinth.frames
         self.turned = surfaces.turned(points)
         self.noise = self._texture(self.turned, NOISE_PERIOD_MM)
-        self.near = self._near(labyrinth)
-        self.distances = labyrinth.distances(points[self.near]) if len(self.near) else None
-        self.from_lumen = torch.full_like(background, NEAR_MM)
-        if self.distances is not None:
-            self.from_lumen[self.near] = self.distances.union.clamp_max(NEAR_MM)
+        self.nearby = NearbyLabyrinth(self, labyrinth)
+        self.from_lumen = self.nearby.from_lumen
         self.solid = self.from_lumen
 
     def painted(self) -> Tensor:
@@ -85,59 +79,48 @@ class TemporalBonePainter(Canvas):
         self._paint_bone()
         self._paint_middle_ear()
         self._paint_vessels_and_nerves()
-        if self.distances is not None:
+        if self.nearby.distances is not None:
             self._paint_labyrinth()
         self._paint_ossicles()
         return self.hounsfield
 
-    def truth(self) -> tuple[Tensor, Tensor]:
-        """Share of each voxel that is lumen (n,), and part (n,) uint8."""
-        share = torch.zeros_like(self.hounsfield)
-        part = torch.zeros(len(share), dtype=torch.uint8, device=share.device)
-        if self.distances is not None:
-            fields = self.distances
-            share[self.near] = self.coverage(fields.union)
-            nearest = torch.stack([fields.cochlea, fields.vestibule, fields.canals]).argmin(0)
-            names = torch.tensor([COCHLEA, VESTIBULE, CANALS], dtype=torch.uint8, device=share.device)[nearest]
-            part[self.near] = torch.where(fields.union < 0, names, torch.zeros_like(names))
-        return share, part
-
     def _texture(self, turned: Tensor, period_mm: float) -> Tensor:
         return sample_lattice(noise_lattice(self.parameters.noise_seed, turned.device), turned, period_mm)
-
-    def _near(self, labyrinth: Labyrinth) -> Tensor:
-        """Indices of the points that are close enough to the labyrinth to ask how far it is."""
-        reach = np.full(3, LABYRINTH_REACH_MM)
-        if (self.low > reach).any() or (self.high < -reach).any():
-            return self.nothing
-        half_diagonal = 0.5 * float(np.linalg.norm(self.high - self.low))
-        if half_diagonal < COMPACT_MM:
-            middle = torch.as_tensor(0.5 * (self.low + self.high), dtype=self.points.dtype)[None]
-            fields = labyrinth.distances(middle)
-            nearest = min(float(field) for field in (fields.union, fields.aqueducts, fields.modiolus))
-            if nearest > 1.5 * half_diagonal + NEAR_MM:
-                return self.nothing
-        return self.within((-reach, reach))
 
     # Bone
 
     def _paint_bone(self) -> None:
         bone = self.figures.bone
-        solid, cranial, below = self.surfaces.distances(self.turned, self.noise)
-        self._paint_neck(below)
+        solid, cranial, below = self._surface_distances()
         shell = self.from_lumen - bone.shell_thickness * (1 + 0.25 * self.noise[1].clamp(-2, 2))
         self.solid = smooth_min(solid, shell, FILLET_MM)
         if self.parameters.dehiscent:
             opened = self._opening_over_canal()
             self.solid = torch.maximum(self.solid, opened)
             cranial = torch.minimum(cranial, -opened)
-        self._paint_cranial(torch.maximum(cranial, -self.solid - self.edge_mm))
+        cranial = torch.maximum(cranial, -self.solid - self.edge_mm)
+        seen = (torch.minimum(torch.minimum(self.solid, cranial), below) > -0.5 * self.edge_mm).nonzero()[:, 0]
+        if len(seen):
+            self.hounsfield[seen] = self._behind(seen)
+        self._paint_neck(below)
+        self._paint_cranial(cranial)
         index = (self.solid < 0.5 * self.edge_mm).nonzero()[:, 0]
         if len(index):
             depth = -self.solid[index]
             grain = self._texture(self.turned[index] + 3.7, GRAIN_PERIOD_MM)
             self.paint(index, self.coverage(-depth), self._bone_value(index, depth, grain))
             self._paint_cells(index, depth)
+
+    def _surface_distances(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Bone, cranial cavity and neck, as BoneSurfaces.distances gives them; exact at the surfaces."""
+        if self.coarse is None:
+            return self.surfaces.distances(self.turned, self.noise)
+        nodes = self.surfaces.turned(self.coarse.nodes)
+        at_nodes = self.surfaces.distances(nodes, self._texture(nodes, NOISE_PERIOD_MM))
+        read = self.coarse.read(torch.stack(at_nodes))
+        close = (read.abs().amin(0) < 0.5 * self.edge_mm + self.coarse.slack_mm).nonzero()[:, 0]
+        read[:, close] = torch.stack(self.surfaces.distances(self.turned[close], self.noise[:, close]))
+        return tuple(read)
 
     def _opening_over_canal(self) -> Tensor:
         """(n,) mm, positive in the gap of the bone over the highest point of the superior canal."""
@@ -227,9 +210,9 @@ class TemporalBonePainter(Canvas):
         return value + self.coverage(0.25 - to_wall) * chosen * (AIR - value)
 
     def _paint_cavity(self, body: Body, keep_out: Tensor) -> None:
-        index = self.reached(body, 1.5 + self.edge_mm)
+        index, distance = self.reached(body, 1.5 + self.edge_mm)
         if len(index):
-            rough = body.distance(self.points[index]) + 0.5 * self.noise[2, index]
+            rough = distance + 0.5 * self.noise[2, index]
             self.paint(index, self.coverage(torch.maximum(rough, keep_out[index])), self._cavity_filling(index))
 
     def _paint_middle_ear(self) -> None:
@@ -240,16 +223,16 @@ class TemporalBonePainter(Canvas):
             self._paint_cavity(cavity, torch.maximum(promontory, self.solid - 6))
         self.paint_body(bodies.ear_canal, self.tissue.air)
         for niche in bodies.niches:
-            index = self.reached(niche, self.edge_mm)
+            index, distance = self.reached(niche, self.edge_mm)
             if len(index):
-                self.paint(index, self.coverage(niche.distance(self.points[index])), self._cavity_filling(index))
+                self.paint(index, self.coverage(distance), self._cavity_filling(index))
 
     def _paint_walled(self, body: Body, wall_mm: float) -> None:
         """Paints the bony wall of a canal as far as it runs through the bone."""
-        index = self.reached(body, wall_mm + self.edge_mm)
+        index, distance = self.reached(body, wall_mm + self.edge_mm)
         if len(index):
-            distance = torch.maximum(body.distance(self.points[index]) - wall_mm, self.solid[index])
-            self.paint(index, self.coverage(distance), self.tissue.cortex)
+            walled = torch.maximum(distance - wall_mm, self.solid[index])
+            self.paint(index, self.coverage(walled), self.tissue.cortex)
 
     # Vessels and nerves
 
@@ -271,23 +254,21 @@ class TemporalBonePainter(Canvas):
 
     def _paint_plated(self, body: Body, wall_mm: float) -> None:
         """Paints the thin bony wall of the facial canal where it crosses the middle ear."""
-        index = self.reached(body, wall_mm + self.edge_mm)
+        index, distance = self.reached(body, wall_mm + self.edge_mm)
         if len(index):
-            height = body.distance(self.points[index]) - 0.5 * wall_mm
+            height = distance - 0.5 * wall_mm
             covered = self.plate_coverage(height, 0.5 * wall_mm) * self.coverage(self.solid[index])
             self.paint(index, covered, self.tissue.cortex)
 
     def _paint_joint(self) -> None:
         """Temporomandibular joint: cartilage and synovia round the condyle, the condyle with its marrow."""
         bodies, tissue = self.bodies, self.tissue
-        index = self.reached(bodies.condyle, 3.0 + self.edge_mm)
+        index, distance = self.reached(bodies.condyle, 3.0 + self.edge_mm)
         if len(index):
-            distance = bodies.condyle.distance(self.points[index])
             self.paint(index, self.coverage(distance - 2.2), tissue.muscle)
         for bone in (bodies.condyle, bodies.condyle_neck):
-            index = self.reached(bone, self.edge_mm)
+            index, distance = self.reached(bone, self.edge_mm)
             if len(index):
-                distance = bone.distance(self.points[index])
                 self.paint(index, self.coverage(distance), tissue.cortex)
                 grain = tissue.trabecula + tissue.trabecular_variation * self.noise[2, index]
                 self.paint(index, self.coverage(distance + 1.3), grain.clamp_min(-60))
@@ -295,7 +276,7 @@ class TemporalBonePainter(Canvas):
     # Labyrinth
 
     def _paint_labyrinth(self) -> None:
-        tissue, fields, near = self.tissue, self.distances, self.near
+        tissue, fields, near = self.tissue, self.nearby.distances, self.nearby.near
         spongy = MODIOLUS_SHARE * tissue.capsule + (1 - MODIOLUS_SHARE) * tissue.nerve
         spongy = spongy + tissue.trabecular_variation * self.noise[0, near]
         self.paint(near, self.coverage(torch.maximum(fields.modiolus, -fields.union)), spongy)
