@@ -22,10 +22,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from InnerEarAILib.networks.methods import DUAL_HEAD_UNET, METHODS, gives_landmarks
+
 if TYPE_CHECKING:
     import torch
-
-    from InnerEarAILib.networks.dual_head_unet import DualHeadUNet
+    from torch import nn
 
 Role = Literal["segmenter", "locator"]
 
@@ -47,7 +48,7 @@ class ModelCard:
         name: name of the model and of its folder.
         version: of the weights, for provenance.
         role: "segmenter" (labyrinth and landmarks on a fine grid) or "locator" (finds the ears in the whole scan).
-        network: fields of a DualHeadUNetConfig.
+        network: fields of the method's configuration (networks.methods.network_config).
         spacing_mm: isotropic voxel size that the network was trained at.
         tile_voxels: edge length of the tiles it was trained on and sees.
         overlap_voxels: voxels shared by neighbouring tiles.
@@ -62,6 +63,7 @@ class ModelCard:
         library_version: version of this library that trained it.
         agreeing_precisions: number formats measured to give the float32 result (inference.device.choose_precision).
         figures: measured figures, free.
+        method: which network it is, a key of networks.methods.METHODS; where a card does not say, the dual-head U-Net.
         weights_file: name of the weights file beside the card.
         weights_sha256: its SHA-256, lower-case hexadecimal.
         directory: the folder the card was read from; not part of the file.
@@ -85,6 +87,7 @@ class ModelCard:
     clip_quantiles: tuple[float, float] = (0.01, 0.99)
     agreeing_precisions: tuple[str, ...] = ("float32",)
     figures: Mapping[str, Any] = field(default_factory=dict)
+    method: str = DUAL_HEAD_UNET
     weights_file: str = "weights.safetensors"
     weights_sha256: str = ""
     directory: Path | None = field(default=None, compare=False)
@@ -141,12 +144,15 @@ def choose_model(spacing_mm: float, device: torch.device | str, cards: Iterable[
 
     Returns:
         For a scan of at most 0.15 mm on a CUDA device the finest segmenter ("gold"), else "clinical"; where the wanted
-        one is missing, the segmenter whose spacing is nearest to the wanted one's.
+        one is missing, the segmenter whose spacing is nearest to the wanted one's. Networks that do not draw labyrinth
+        and landmarks both are not chosen.
 
     Raises:
         ModelError: if there is no segmenter at all.
     """
-    segmenters = {card.name: card for card in cards if card.role == "segmenter"}
+    segmenters = {
+        card.name: card for card in cards if card.role == "segmenter" and gives_landmarks(card.method, card.network)
+    }
     if not segmenters:
         raise ModelError("No model that segments is installed: put one into the models folder, or train one.")
     fine = spacing_mm <= FINE_SPACING_MM and str(device).startswith("cuda")
@@ -156,7 +162,7 @@ def choose_model(spacing_mm: float, device: torch.device | str, cards: Iterable[
     return min(segmenters.values(), key=lambda card: (abs(math.log(card.spacing_mm / wanted_spacing_mm)), card.name))
 
 
-def load_network(card: ModelCard, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> DualHeadUNet:
+def load_network(card: ModelCard, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> nn.Module:
     """The network of a card with its weights, ready for inference.
 
     Args:
@@ -171,7 +177,7 @@ def load_network(card: ModelCard, device: torch.device | str = "cpu", dtype: tor
     import safetensors.torch
     import torch
 
-    from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
+    from InnerEarAILib.networks.methods import build_network, network_config
 
     if card.directory is None:
         raise ModelError(f"The card of model '{card.name}' was not read from a folder, so its weights are unknown.")
@@ -186,7 +192,7 @@ def load_network(card: ModelCard, device: torch.device | str = "cpu", dtype: tor
             "the SHA-256 is not the one on the card); install the model again."
         )
     try:
-        network = DualHeadUNet(DualHeadUNetConfig.from_dict(card.network))
+        network = build_network(card.method, network_config(card.method, card.network))
         network.load_state_dict(safetensors.torch.load(content))
     except (ValueError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(":.")
@@ -194,13 +200,13 @@ def load_network(card: ModelCard, device: torch.device | str = "cpu", dtype: tor
     return network.to(device=device, dtype=dtype or torch.float32).eval()
 
 
-def save_model(directory: Path | str, card: ModelCard, network: DualHeadUNet) -> ModelCard:
+def save_model(directory: Path | str, card: ModelCard, network: nn.Module) -> ModelCard:
     """Writes a model into a store, whole or not at all; a model of that name is replaced.
 
     Args:
         directory: the store; made if absent.
-        card: its network, weights_file and weights_sha256 are filled in here.
-        network: weights of any dtype on any device; stored as float16.
+        card: its method, network, weights_file and weights_sha256 are filled in here.
+        network: of one of the METHODS; weights of any dtype on any device; stored as float16.
 
     Returns:
         The card as written.
@@ -222,6 +228,7 @@ def save_model(directory: Path | str, card: ModelCard, network: DualHeadUNet) ->
     content = safetensors.torch.save(weights)
     written = replace(
         card,
+        method=network.method,
         network=network.config.to_dict(),
         weights_sha256=hashlib.sha256(content).hexdigest(),
         directory=root / card.name,
@@ -272,6 +279,7 @@ def _card_from_values(values: Any, directory: Path) -> ModelCard:
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise ModelError(f"{where} has the unknown field {', '.join(unknown)}; it may be of a newer version.")
+    values.setdefault("method", DUAL_HEAD_UNET)
     missing = [name for name in known if name not in values]
     if missing:
         raise ModelError(f"{where} lacks {', '.join(missing)}.")
@@ -291,6 +299,8 @@ def _check_values(values: dict[str, Any], where: str) -> None:
         raise ModelError(f"{where}: name must be a plain folder name, got {values['name']!r}.")
     if values["role"] not in get_args(Role):
         raise ModelError(f"{where}: role must be one of {', '.join(get_args(Role))}, got {values['role']!r}.")
+    if values["method"] not in METHODS:
+        raise ModelError(f"{where}: method must be one of {', '.join(METHODS)}, got {values['method']!r}.")
     for name in ("spacing_mm", "tile_voxels", "heatmap_amplitude", "heatmap_spread_voxels", "region_mm"):
         if not _is_number(values[name]) or values[name] <= 0:
             raise ModelError(f"{where}: {name} must be a positive number, got {values[name]!r}.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from InnerEarAILib.cli import main
 from InnerEarAILib.training.configuration import CONFIGURATION_FOLDER, ConfigurationError, read_configuration
-from InnerEarAILib.training.data_source import PhantomData
+from InnerEarAILib.training.data_source import ManifestData, PhantomData
 from InnerEarAILib.training.phantom_dataset import PhantomSampling
 from InnerEarAILib.training.schedules import NAMED_HEATMAP_SCHEDULES
 
@@ -31,7 +33,9 @@ def test_configuration_that_comes_with_the_library_is_valid(path):
     config = read_configuration(path.stem)
     assert config.name == path.stem
     table = dict(config.data)
-    assert table.pop("kind") == "phantom"
+    if table.pop("kind") == "manifest":
+        assert ManifestData(**table).manifest == ""
+        return
     sampling = PhantomSampling(**table.pop("sampling"))
     assert PhantomData(sampling=sampling, **table).at_start <= config.data["at_most"]
 
@@ -68,6 +72,7 @@ def test_single_task_configuration_is_gold_but_for_the_other_head(heads):
         ("[watch]\nreport_every = 0", "report_every"),
         ('[heatmaps]\nschedule = "delta"', "there are constant, alpha, beta, gamma"),
         ("[heatmaps]\nmilestones = [[0.5, 1, 8]]", "first milestone at progress 0"),
+        ('method = "guess"', "there are dual_head_unet, jsdnet, autocasnet"),
         ("[speed]\nfast = true", "unknown entry speed"),
         ("tile_voxels = 18", "multiple of 4"),
         ("[network", "not a TOML file"),
@@ -79,7 +84,7 @@ def test_mistake_in_a_configuration_is_said_in_one_sentence(tmp_path, more, word
     if more.startswith("[network]"):
         text = head + more
     else:
-        text = f"{head}{more}\n[network]{network}" if more.startswith("tile") else f"{text}{more}\n"
+        text = f"{head}{more}\n[network]{network}" if more.startswith(("tile", "method")) else f"{text}{more}\n"
     path = tmp_path / "mine.toml"
     path.write_text(text)
     with pytest.raises(ConfigurationError) as raised:
@@ -87,6 +92,55 @@ def test_mistake_in_a_configuration_is_said_in_one_sentence(tmp_path, more, word
     assert words in str(raised.value)
     assert "mine.toml" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_base_is_the_papers_base():
+    base, gold = read_configuration("base"), read_configuration("gold")
+    assert base.network == replace(gold.network, activation="leaky_relu", attention_gates="none")
+    assert base.optimisation == replace(gold.optimisation, accumulation=10)
+    assert base.data == {"kind": "manifest", "augmentation": "alpha"}
+
+
+def test_jsdnet_is_trained_as_the_base_is():
+    base, jsdnet, plain = map(read_configuration, ("base", "jsdnet", "jsdnet_unaugmented"))
+    assert (jsdnet.method, jsdnet.optimisation, jsdnet.data) == ("jsdnet", base.optimisation, base.data)
+    assert plain.network == jsdnet.network
+    assert plain.data["augmentation"] == "none"
+
+
+@pytest.mark.parametrize("block", ["plain", "residual", "squeeze_excitation"])
+def test_single_2d_network_is_the_cascade_but_for_its_planes(block):
+    ending, start = ("", "") if block == "plain" else (f"_{block}", f"{block}_")
+    cascade, single = read_configuration(f"autocasnet{ending}"), read_configuration(f"{start}unet_2d")
+    assert cascade.network.planes == ("coronal", "sagittal", "axial")
+    assert single.network == replace(cascade.network, planes=("axial",))
+    assert single.network.block == block
+    assert single.data == cascade.data
+    assert single.tile_voxels == 256
+    assert cascade.optimisation.iterations == 3 * single.optimisation.iterations
+    steps = single.optimisation
+    assert (steps.learning_rate, steps.slices, single.loss.segmentation) == (1e-4, 20, "bce")
+
+
+def test_configuration_like_another_differs_in_what_it_says(tmp_path):
+    (tmp_path / "mine.toml").write_text(
+        f'like = "{(tmp_path / "other.toml").as_posix()}"\nname = "mine"\n[loss]\nheatmap_weight = 3.0'
+    )
+    (tmp_path / "other.toml").write_text(VALID + '[loss]\nsegmentation = "bce"')
+    mine, other = (read_configuration(tmp_path / name) for name in ("mine.toml", "other.toml"))
+    assert mine == replace(other, name="mine", loss=replace(other.loss, heatmap_weight=3.0))
+
+
+def test_configurations_like_each_other_are_refused(tmp_path):
+    for name, like in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{name}.toml").write_text(f'like = "{(tmp_path / like).as_posix()}.toml"')
+    with pytest.raises(ConfigurationError, match=r"a\.toml is like itself by way of b\.toml"):
+        read_configuration(tmp_path / "a.toml")
+
+
+def test_configuration_for_labelled_scans_asks_for_them(tmp_path, capsys):
+    assert main(["train", "base", "--device", "cpu", "-o", str(tmp_path / "run")]) == 2
+    assert "name them with --data" in capsys.readouterr().err
 
 
 def test_missing_entry_is_said(tmp_path):
@@ -97,7 +151,9 @@ def test_missing_entry_is_said(tmp_path):
 
 
 def test_name_that_is_no_configuration_lists_those_there_are():
-    with pytest.raises(ConfigurationError, match=r"clinical, gold, heatmaps_only, locator, segmentation_only"):
+    with pytest.raises(
+        ConfigurationError, match=r"autocasnet.*, clinical, gold, heatmaps_only, .*locator, .*segmentation_only"
+    ):
         read_configuration("silver")
 
 

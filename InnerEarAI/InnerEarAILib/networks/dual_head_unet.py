@@ -195,6 +195,8 @@ class DualHeadUNet(nn.Module):
         Stebani et al. 2023, "Algorithm and network architecture" and Fig. 2.
     """
 
+    method = "dual_head_unet"
+
     def __init__(self, config: DualHeadUNetConfig | None = None) -> None:
         super().__init__()
         self.config = config or DualHeadUNetConfig()

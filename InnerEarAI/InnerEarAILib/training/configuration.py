@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from InnerEarAILib.networks.dual_head_unet import DualHeadUNetConfig
+from InnerEarAILib.networks.methods import DUAL_HEAD_UNET, network_config
 from InnerEarAILib.training.losses import LossConfig
 from InnerEarAILib.training.schedules import (
     ANNEALING_SHARE,
@@ -40,6 +40,7 @@ class OptimisationConfig:
         annealing_share: share of the training in which it falls.
         iterations: forward and backward passes; 75 000 in the paper.
         batch: tiles in a pass.
+        slices: in a pass of a 2D network, shared out among the batch's tiles; 20 in Hussain et al. 2021.
         accumulation: passes whose gradients are averaged for one step; 15 in the paper's gold status.
         gradient_norm: longer gradients are shortened to this length; 0 leaves them.
         ema_decay: of the moving average of the weights, which is validated and exported; 0: the weights themselves.
@@ -55,6 +56,7 @@ class OptimisationConfig:
     annealing_share: float = ANNEALING_SHARE
     iterations: int = 75_000
     batch: int = 1
+    slices: int = 20
     accumulation: int = 15
     gradient_norm: float = 12.0
     ema_decay: float = 0.0
@@ -65,7 +67,7 @@ class OptimisationConfig:
             raise ValueError(f"optimiser must be adamw or sgd, got {self.optimiser!r}")
         if self.precision not in ("bf16", "fp32"):
             raise ValueError(f"precision must be bf16 or fp32, got {self.precision!r}")
-        for name in ("iterations", "batch", "accumulation"):
+        for name in ("iterations", "batch", "slices", "accumulation"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.learning_rate <= 0:
@@ -111,12 +113,13 @@ class TrainingConfig:
         spacing_mm: isotropic voxel edge of the model's grid.
         tile_voxels: edge of a tile.
         seed: of initialisation and samples.
-        network: the network.
+        network: the configuration of the method's network.
         loss: the loss.
         heatmaps: amplitude and spread of the heatmaps over the training.
         optimisation: optimiser, rates, lengths.
         watch: reports, validation, checkpoints.
         data: the table that says where samples come from, as it stands in the file; its "kind" names the reader.
+        method: a key of networks.methods.METHODS.
     """
 
     name: str
@@ -125,12 +128,13 @@ class TrainingConfig:
     spacing_mm: float
     tile_voxels: int
     seed: int
-    network: DualHeadUNetConfig
+    network: Any
     loss: LossConfig
     heatmaps: HeatmapSchedule
     optimisation: OptimisationConfig
     watch: WatchConfig
     data: Mapping[str, Any]
+    method: str = DUAL_HEAD_UNET
 
 
 def read_configuration(path_or_name: str | Path) -> TrainingConfig:
@@ -139,22 +143,53 @@ def read_configuration(path_or_name: str | Path) -> TrainingConfig:
     Raises:
         ConfigurationError: if there is no such file, or something in it is unknown, missing or not allowed.
     """
-    path = Path(path_or_name)
-    if not path.is_file():
-        path = CONFIGURATION_FOLDER / f"{path_or_name}.toml"
-    if not path.is_file():
-        names = ", ".join(sorted(file.stem for file in CONFIGURATION_FOLDER.glob("*.toml")))
-        raise ConfigurationError(
-            f"No configuration file {path_or_name}, and none of that name here; there are: {names}."
-        )
+    table = read_table(path_or_name)
+    try:
+        return configuration_of(table)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"{_found(path_or_name).name}: {error}") from None
+
+
+def read_table(path_or_name: str | Path, unlike: Sequence[Path] = ()) -> dict[str, Any]:
+    """A configuration file as it stands; `like` names another one, whose entries hold where this one says nothing.
+
+    Args:
+        path_or_name: see `read_configuration`.
+        unlike: files that are like this one, and that it therefore cannot be like.
+
+    Raises:
+        ConfigurationError: if there is no such file, or it is no TOML file.
+    """
+    path = _found(path_or_name)
+    if path in unlike:
+        raise ConfigurationError(f"{path.name} is like itself by way of {unlike[-1].name}.")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path.name} is not a TOML file: {error}.") from None
-    try:
-        return configuration_of(table)
-    except (ValueError, TypeError) as error:
-        raise ConfigurationError(f"{path.name}: {error}") from None
+    like = table.pop("like", None)
+    return table if like is None else changed(read_table(like, (*unlike, path)), table)
+
+
+def changed(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration's table with other entries; those of its sections one by one.
+
+    The sections of another method's network and of another kind of data begin anew.
+    """
+    merged = dict(table)
+    if changes.get("method", table.get("method")) != table.get("method"):
+        merged.pop("network", None)
+    for name, value in changes.items():
+        inner = merged.get(name)
+        if (
+            not isinstance(value, dict)
+            or not isinstance(inner, dict)
+            or value.get("kind", inner.get("kind")) != inner.get("kind")
+        ):
+            merged[name] = value
+        else:
+            merged[name] = {**inner, **value}
+    return merged
 
 
 def configuration_of(table: Mapping[str, Any]) -> TrainingConfig:
@@ -164,7 +199,7 @@ def configuration_of(table: Mapping[str, Any]) -> TrainingConfig:
         ValueError: if something is unknown, missing or not allowed.
     """
     table = dict(table)
-    network = DualHeadUNetConfig.from_dict(_section(table, "network"))
+    network = network_config(table.get("method", DUAL_HEAD_UNET), _section(table, "network"))
     tile = table.get("tile_voxels")
     if isinstance(tile, int) and tile % network.size_multiple:
         raise ValueError(f"tile_voxels must be a multiple of {network.size_multiple}, got {tile}")
@@ -193,6 +228,18 @@ def dataclass_of(kind: type, values: Mapping[str, Any], where: str) -> Any:
         return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
     except TypeError as error:
         raise ValueError(f"{where} is incomplete: {error}") from None
+
+
+def _found(path_or_name: str | Path) -> Path:
+    path = Path(path_or_name)
+    if not path.is_file():
+        path = CONFIGURATION_FOLDER / f"{path_or_name}.toml"
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in CONFIGURATION_FOLDER.glob("*.toml")))
+        raise ConfigurationError(
+            f"No configuration file {path_or_name}, and none of that name here; there are: {names}."
+        )
+    return path
 
 
 def _section(table: dict[str, Any], name: str) -> dict[str, Any]:

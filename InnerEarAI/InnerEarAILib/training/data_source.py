@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from InnerEarAILib.training.augmentation import AUGMENTATIONS
 from InnerEarAILib.training.configuration import TrainingConfig, dataclass_of
@@ -75,7 +75,7 @@ class ManifestData:
     """The [data] table of kind "manifest".
 
     Attributes:
-        manifest: the manifest, or a folder of HDF5 files; see manifest.read_manifest.
+        manifest: the manifest, or a folder of HDF5 files; see manifest.read_manifest. Empty: it is named later.
         fold: which random split is trained, 1 to `folds`.
         folds: how many there are; three in the paper.
         validation_cases: cases held out; five of 43 in the paper.
@@ -83,9 +83,10 @@ class ManifestData:
         labyrinth_share: share of tiles that show the labyrinth for certain; ours.
         validation_tiles: fixed tiles of each held-out case.
         region_mm: edge of the cube round the labyrinth that is kept and normalised together; as inference does.
+        tiles: "random" places, or the "whole" labyrinth in the middle of every tile.
     """
 
-    manifest: str
+    manifest: str = ""
     fold: int = 1
     folds: int = 3
     validation_cases: int = 5
@@ -93,8 +94,11 @@ class ManifestData:
     labyrinth_share: float = 0.7
     validation_tiles: int = 8
     region_mm: float = 40.0
+    tiles: Literal["random", "whole"] = "random"
 
     def __post_init__(self) -> None:
+        if self.tiles not in ("random", "whole"):
+            raise ValueError(f"tiles must be random or whole, got {self.tiles!r}")
         if self.augmentation not in AUGMENTATIONS:
             raise ValueError(f"unknown augmentation {self.augmentation!r}; there are {', '.join(AUGMENTATIONS)}")
         if not 1 <= self.fold <= self.folds:
@@ -148,6 +152,8 @@ def open_data(
 def _open_manifest(
     config: TrainingConfig, data: ManifestData, folder: Path, say: Callable[[str], None]
 ) -> TrainingData:
+    if not data.manifest:
+        raise ValueError("This configuration is for labelled scans: name them with --data.")
     manifest = read_manifest(Path(data.manifest))
     folders = [folder / f"{number:04d}" for number in range(len(manifest.cases))]
     grid = config.spacing_mm, data.region_mm
@@ -160,11 +166,12 @@ def _open_manifest(
         say(f"Preparing scan {done} of {len(new)}")
         prepare_case(manifest.cases[number], folders[number], *grid)
     taught = tuple(folders[number] for number in training)
+    whole = data.tiles == "whole"
     source = ManifestSource(
-        taught, AUGMENTATIONS[data.augmentation], data.labyrinth_share, config.tile_voxels, config.seed
+        taught, AUGMENTATIONS[data.augmentation], data.labyrinth_share, config.tile_voxels, config.seed, whole
     )
     tiles = validation_tiles(
-        [folders[number] for number in held_out], data.validation_tiles, config.tile_voxels, config.seed
+        [folders[number] for number in held_out], data.validation_tiles, config.tile_voxels, config.seed, whole
     )
     of = f"of {manifest.name}, fold {data.fold} of {data.folds}"
     return TrainingData(

@@ -65,6 +65,7 @@ def model_card(
         licence="Apache-2.0",
         library_version=__version__,
         figures=measured,
+        method=config.method,
     )
 
 

@@ -167,3 +167,46 @@ class JointLoss:
                 self._config.segmentation_weight * terms[0] + self._config.heatmap_weight * terms[1]
             )
         return LossTerms(total, first[0].detach(), first[1].detach())
+
+
+def displacement_truth(landmarks_kji: torch.Tensor, edge: int, device: torch.device) -> torch.Tensor:
+    """Displacement maps of a batch: where each landmark lies as seen from each voxel.
+
+    Args:
+        landmarks_kji: (b, ears, 3, 3) voxel indices, NaN where there is none (on the CPU).
+        edge: voxels along each side of the tile.
+        device: where the maps are to be.
+
+    Returns:
+        (b, 9, edge, edge, edge) float32: for each landmark its index minus the voxel's along k, j, i, in units of the
+        edge; of several ears the one nearest to the tile's middle. NaN where no ear has the landmark.
+
+    Source:
+        Zhang et al. 2020 (displacement maps).
+    """
+    middle = (edge - 1) / 2
+    distance = torch.linalg.vector_norm(landmarks_kji - middle, dim=-1).nan_to_num(nan=torch.inf)
+    nearest = distance.argmin(dim=1)[:, None, :, None].expand(-1, 1, -1, 3)
+    places = landmarks_kji.gather(1, nearest)[:, 0].to(device=device, dtype=torch.float32)
+    line = torch.arange(edge, device=device, dtype=torch.float32)
+    maps = []
+    for axis in range(3):
+        along = line.reshape([-1 if other == axis else 1 for other in range(3)])
+        maps.append((places[:, :, axis, None, None, None] - along) / edge)
+    shape = (len(places), places.shape[1], edge, edge, edge)
+    return torch.stack([part.expand(shape) for part in maps], dim=2).flatten(1, 2)
+
+
+def displacement_error(predicted: torch.Tensor, truth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of displacement maps, (b, 9, k, j, i) both, over the landmarks that are known and there.
+
+    Args:
+        predicted, truth: of `displacement_truth`.
+        known: (b, 3) bool.
+
+    Returns:
+        A scalar; 0 where no landmark counts.
+    """
+    there = known.repeat_interleave(3, dim=1) & truth.isfinite().flatten(2).all(dim=2)
+    errors = (predicted.float() - truth.nan_to_num()).square().mean(dim=(2, 3, 4))
+    return (errors * there).sum() / there.sum().clamp(min=1)

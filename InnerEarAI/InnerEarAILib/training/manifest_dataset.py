@@ -64,6 +64,7 @@ class ManifestSource:
         labyrinth_share: share of tiles that show the labyrinth for certain; the others lie anywhere.
         tile_voxels: edge of a tile.
         seed: of everything.
+        whole: every tile has the labyrinth in its middle, for networks that look at a whole ear.
     """
 
     folders: tuple[Path, ...]
@@ -71,13 +72,17 @@ class ManifestSource:
     labyrinth_share: float
     tile_voxels: int
     seed: int
+    whole: bool = False
 
     def sample(self, index: int) -> TrainingSample:
         """Sample number `index`."""
         rng = np.random.default_rng([self.seed, index])
-        case = load_case(self.folders[int(rng.integers(len(self.folders)))])
+        folder = self.folders[int(rng.integers(len(self.folders)))]
+        case = load_case(folder)
         edge = self.tile_voxels
-        if rng.random() < self.labyrinth_share:
+        if self.whole:
+            focus = (case.places.min(0) + case.places.max(0)) / 2
+        elif rng.random() < self.labyrinth_share:
             focus = case.places[int(rng.integers(len(case.places)))] + rng.uniform(-1, 1, 3) * NEAR_SHARE_OF_TILE * edge
         else:
             focus = rng.uniform(0, 1, 3) * np.array(case.image.shape)
@@ -85,7 +90,8 @@ class ManifestSource:
         centre = np.round(focus) + (edge - 1) % 2 / 2
         sample = case.tile(centre, self.augmentation.rotation(rng), edge)
         image = self.augmentation.change_intensities(sample.image, rng)
-        return TrainingSample(image, sample.labyrinth, sample.landmarks_kji, sample.known)
+        same_as = str(folder) if self.whole and self.augmentation == Augmentation() else ""
+        return TrainingSample(image, sample.labyrinth, sample.landmarks_kji, sample.known, same_as)
 
 
 def prepare_case(case: Case, folder: Path, spacing_mm: float, region_mm: float) -> None:
@@ -166,12 +172,14 @@ def split(count: int, fold: int, held_out: int, seed: int) -> tuple[list[int], l
     return sorted(map(int, order[held_out:])), sorted(map(int, order[:held_out]))
 
 
-def validation_tiles(folders: Sequence[Path], per_case: int, tile_voxels: int, seed: int) -> list[TrainingSample]:
-    """Fixed tiles of held-out cases, as they are; each shows some of the labyrinth."""
+def validation_tiles(
+    folders: Sequence[Path], per_case: int, tile_voxels: int, seed: int, whole: bool = False
+) -> list[TrainingSample]:
+    """Fixed tiles of held-out cases, as they are; each shows some of the labyrinth, or one of them all of it."""
     return [
-        ManifestSource((folder,), Augmentation(noise_share=0.0), 1.0, tile_voxels, seed).sample(number)
+        ManifestSource((folder,), Augmentation(noise_share=0.0), 1.0, tile_voxels, seed, whole).sample(number)
         for folder in folders
-        for number in range(per_case)
+        for number in range(1 if whole else per_case)
     ]
 
 

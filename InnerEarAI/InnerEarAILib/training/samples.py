@@ -20,12 +20,14 @@ class TrainingSample:
         landmarks_kji: (ears, 3, 3) float64, continuous voxel indices (k, j, i) of each ear's landmarks in the order of
             landmarks.LANDMARK_NAMES; may lie outside the tile. NaN where the scan has none: its heatmap is zero.
         known: (3,) bool, False for a landmark that nobody marked in this scan: its heatmap is not part of the loss.
+        same_as: a name that every sample with these very voxels has; empty where voxels do not come again.
     """
 
     image: np.ndarray
     labyrinth: np.ndarray
     landmarks_kji: np.ndarray
     known: np.ndarray
+    same_as: str = ""
 
 
 class SampleSource(Protocol):
@@ -44,12 +46,14 @@ class Batch:
         labyrinth: (b, 1, n, n, n) float32, 0 to 1.
         landmarks_kji: (b, ears, 3, 3) float64, NaN where absent.
         known: (b, 3) bool.
+        same_as: a name a sample; see TrainingSample.
     """
 
     image: torch.Tensor
     labyrinth: torch.Tensor
     landmarks_kji: torch.Tensor
     known: torch.Tensor
+    same_as: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
         """The batch with its voxels on a device; the few landmark numbers stay where they are."""
@@ -58,6 +62,7 @@ class Batch:
             self.labyrinth.to(device, non_blocking=True),
             self.landmarks_kji,
             self.known.to(device, non_blocking=True),
+            self.same_as,
         )
 
 
@@ -72,4 +77,5 @@ def collate(samples: Sequence[TrainingSample]) -> Batch:
         torch.from_numpy(np.stack([sample.labyrinth for sample in samples]))[:, None],
         torch.from_numpy(landmarks),
         torch.from_numpy(np.stack([sample.known for sample in samples])),
+        tuple(sample.same_as for sample in samples),
     )

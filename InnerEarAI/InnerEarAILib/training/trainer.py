@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from InnerEarAILib.networks.dual_head_unet import DualHeadUNet
+from InnerEarAILib.networks.methods import build_network
 from InnerEarAILib.training.checkpoint import load_checkpoint, save_checkpoint
 from InnerEarAILib.training.configuration import ConfigurationError, TrainingConfig
 from InnerEarAILib.training.curves import TensorBoard, draw_curves
 from InnerEarAILib.training.interruption import Interruption
 from InnerEarAILib.training.loading import endless_batches
 from InnerEarAILib.training.losses import JointLoss
+from InnerEarAILib.training.objectives import make_objective, stage_at
 from InnerEarAILib.training.optimiser import MovingAverage, make_optimiser
 from InnerEarAILib.training.processes import Processes
 from InnerEarAILib.training.run_folder import MetricsTable
@@ -55,6 +56,7 @@ class RunState:
         best_score: of the best validation so far.
         validated: iteration of the last validation.
         begun_with: name and version of the model whose weights the run began with; empty: it began from nothing.
+        stage: of the method's training; see objectives. Weights of an earlier stage are never the best.
     """
 
     iteration: int = 0
@@ -62,6 +64,7 @@ class RunState:
     best_score: float = float("-inf")
     validated: int = 0
     begun_with: str = ""
+    stage: int = 0
 
 
 Export = Callable[[nn.Module, str, RunState, ValidationFigures], None]
@@ -97,7 +100,7 @@ class Trainer:
     ) -> None:
         torch.manual_seed(config.seed)
         self.config, self.folder, self.device = config, folder, device
-        self.network = DualHeadUNet(config.network).to(device)
+        self.network = build_network(config.method, config.network).to(device)
         self.average = MovingAverage(self.network, config.optimisation.ema_decay)
         self.state = RunState()
         self._processes = processes or Processes()
@@ -109,6 +112,7 @@ class Trainer:
         self._reserved = 0.0 if self._budget is None else RESERVED_SHARE * self._budget
         self._started = time.monotonic()
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.optimisation.precision == "bf16")
+        self._objective = make_objective(config, self._autocast)
 
     @property
     def checkpoint_path(self) -> Path:
@@ -132,9 +136,10 @@ class Trainer:
         numbers = load_checkpoint(self.checkpoint_path, self._modules(), self._optimiser)
         self.state = RunState(**numbers)
         self._started = time.monotonic() - self.state.seconds
+        self._enter(self.state.stage)
         self._say(f"Resumed at iteration {self.state.iteration} after {self.state.seconds / 60:.1f} minutes.")
 
-    def begin_with(self, trained: DualHeadUNet, name: str) -> None:
+    def begin_with(self, trained: nn.Module, name: str) -> None:
         """Begins with the weights of a trained network, whose heatmaps have their final shape from the first pass on.
 
         Args:
@@ -170,6 +175,8 @@ class Trainer:
         report = _Report()
         saved = time.monotonic()
         self.network.train()
+        if self.state.iteration == 0:
+            self._enter(0)
         with Interruption() as interruption:
             batches = self._batches()
             progress, interrupted = self._agreed(interruption)
@@ -212,14 +219,15 @@ class Trainer:
 
     def _pass(self, batch: Batch, progress: float) -> tuple[float, float, float]:
         optimisation = self.config.optimisation
-        with self._autocast:
-            output = self.network(batch.image)
-        terms = self._loss(output, batch, self._heatmap(progress))
+        stage, done = stage_at(progress, self._objective.stages)
+        if stage > self.state.stage:
+            self._enter(stage)
+        terms = self._objective(self.network, batch, self._heatmap(progress), stage)
         (terms.total / optimisation.accumulation).backward()
         self.state.iteration += 1
         if self.state.iteration % optimisation.accumulation == 0:
             for group in self._optimiser.param_groups:
-                group["lr"] = optimisation.rate.at(progress)
+                group["lr"] = optimisation.rate.at(done)
             self._processes.average_gradients(self.network)
             if optimisation.gradient_norm:
                 nn.utils.clip_grad_norm_(self.network.parameters(), optimisation.gradient_norm)
@@ -227,6 +235,15 @@ class Trainer:
             self._optimiser.zero_grad()
             self.average.update(self.network, self.state.iteration // optimisation.accumulation)
         return terms.total.item(), terms.segmentation.item(), terms.heatmap.item()
+
+    def _enter(self, stage: int) -> None:
+        """A stage begins: gradients of unfinished steps and the best score were of the one before."""
+        if stage > self.state.stage:
+            self.state.stage, self.state.best_score = stage, float("-inf")
+            self._optimiser.zero_grad()
+            self._say(f"Stage {stage + 1} of {self._objective.stages}")
+        for network in (self.network, self.average.network):
+            self._objective.begin(network, stage)
 
     def _batches(self) -> Iterator[Batch]:
         processes = self._processes
@@ -265,7 +282,8 @@ class Trainer:
         return {f"validation_{name}": getattr(figures, name) for name in ValidationFigures.names()}
 
     def _heatmap(self, progress: float) -> HeatmapShape:
-        return self.config.heatmaps.at(1.0 if self.state.begun_with else progress)
+        _, done = stage_at(progress, self._objective.stages)
+        return self.config.heatmaps.at(1.0 if self.state.begun_with else done)
 
     def _save(self) -> None:
         self.state.seconds = self._seconds()
@@ -282,7 +300,7 @@ class Trainer:
         return {
             "iteration": self.state.iteration,
             "seconds": self._seconds(),
-            "learning_rate": self.config.optimisation.rate.at(progress),
+            "learning_rate": self.config.optimisation.rate.at(stage_at(progress, self._objective.stages)[1]),
             "heatmap_amplitude": heatmap.amplitude,
             "heatmap_spread": heatmap.spread,
             **report.means(),
