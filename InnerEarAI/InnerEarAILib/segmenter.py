@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -33,7 +32,8 @@ from InnerEarAILib.model_store import choose_model, list_models, load_card, load
 from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.scan_checks import check_scan
-from InnerEarAILib.volume import Grid, InputError, Volume
+from InnerEarAILib.segmenter_options import SegmenterOptions
+from InnerEarAILib.volume import Grid, Volume
 
 FINE_SPACING_MM = 0.15
 """Masks are written on a grid at least about this fine, so that the surface of a coarse model's labyrinth is smooth."""
@@ -43,67 +43,6 @@ MASK_MARGIN_VOXELS = 6
 
 LEAST_LABYRINTH_MM3 = 40.0
 """A smaller segmentation is no labyrinth (smallest of 71 real ones: 140 mm³)."""
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A name for a choice between thoroughness and time."""
-
-    locate: bool
-    views: int
-    postprocess: bool
-
-
-PRESETS = {
-    "paper": Preset(locate=False, views=10, postprocess=False),
-    "standard": Preset(locate=True, views=10, postprocess=True),
-    "fast": Preset(locate=True, views=1, postprocess=True),
-}
-"""paper: whole volume, ten views, raw output (Stebani et al. 2023). The others look round each ear that is located."""
-
-
-@dataclass(frozen=True)
-class SegmenterOptions:
-    """What a caller may choose.
-
-    Attributes:
-        preset: a key of PRESETS.
-        model: name of a folder in models/, or "auto" (by the scan's resolution and the device).
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        ear: "auto" takes every ear found; "left" and "right" that one alone; "both" expects two.
-        locate, views, postprocess: take the place of the preset's choice where not None.
-        output_grid: of the segmentation: "fine" (about FINE_SPACING_MM, along the patient's axes) or "scan" (the scan's
-            own voxels, those at least half inside the labyrinth).
-        contrast_matching: gives the region round an ear the histogram of the scans that the model was trained on; for
-            specimens and scanners of unusual contrast.
-    """
-
-    preset: Literal["paper", "standard", "fast"] = "standard"
-    model: str = "auto"
-    device: str = "auto"
-    ear: Literal["auto", "left", "right", "both"] = "auto"
-    locate: bool | None = None
-    views: int | None = None
-    postprocess: bool | None = None
-    output_grid: Literal["fine", "scan"] = "fine"
-    contrast_matching: bool = False
-
-    def resolved(self) -> Preset:
-        """The preset with the caller's changes.
-
-        Raises:
-            InputError: for an unknown preset, ear or output grid, or a number of views other than 1 and 10.
-        """
-        if self.preset not in PRESETS:
-            raise InputError(f"There is no preset “{self.preset}”; choose one of {', '.join(PRESETS)}.")
-        if self.ear not in ("auto", "left", "right", "both"):
-            raise InputError(f"There is no ear “{self.ear}”; choose auto, left, right or both.")
-        if self.views not in (None, 1, 10):
-            raise InputError(f"The number of views is 1 or 10, not {self.views}.")
-        if self.output_grid not in ("fine", "scan"):
-            raise InputError(f"There is no output grid “{self.output_grid}”; choose fine or scan.")
-        changes = {"locate": self.locate, "views": self.views, "postprocess": self.postprocess}
-        return replace(PRESETS[self.preset], **{k: v for k, v in changes.items() if v is not None})
 
 
 def segment(

@@ -19,7 +19,7 @@ from InnerEarAILib.preprocessing import lattice_grid
 from InnerEarAILib.volume import Grid
 
 if TYPE_CHECKING:
-    from InnerEarAILib.segmenter import SegmenterOptions
+    from InnerEarAILib.segmenter_options import SegmenterOptions
 
 TWO_EARS_MM = 110.0
 """A scan at least this wide from right to left shows both ears: they lie 84 mm apart, and each needs 13 mm round it."""

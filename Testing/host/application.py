@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,12 @@ class Application:
     """What `slicer.app` is in the application, without windows: there is no layout manager, and tests are on."""
 
     applicationName = "Slicer libraries under InnerEarAI's host"  # noqa: N815 (Slicer's name for it)
+    applicationVersion = "none"  # noqa: N815
 
     def __init__(self, scene: slicer.vtkMRMLScene, application_logic: slicer.vtkSlicerApplicationLogic) -> None:
         self._application_logic = application_logic
         self._files = FileManager(scene, application_logic)
+        self.connections: list[tuple[str, Callable[..., Any]]] = []
 
     @property
     def temporaryPath(self) -> str:  # noqa: N802
@@ -60,6 +62,10 @@ class Application:
     def testingEnabled(self) -> bool:  # noqa: N802
         """True: message boxes are skipped and logged."""
         return True
+
+    def connect(self, signal: str, slot: Callable[..., Any]) -> None:
+        """Keeps what is to happen at "startupCompleted()"; the host never says that it is."""
+        self.connections.append((signal, slot))
 
     def processEvents(self) -> None:  # noqa: N802
         """Nothing waits to be processed."""

@@ -1,7 +1,7 @@
 """Stand-ins for the Python files of the application that a scripted module imports and the wheel does not bring.
 
-They do what InnerEarAI.py needs in order to be imported and its logic to run: base classes with the same names, and
-translation that gives back its text.
+They do what InnerEarAI.py needs in order to be imported, and its logic and its panel to run: base classes with the same
+names and methods, and translation that gives back its text.
 """
 
 from __future__ import annotations
@@ -9,8 +9,12 @@ from __future__ import annotations
 import sys
 import types
 import unittest
+from pathlib import Path
+from typing import Any
 
 import slicer
+
+from host import parameter_nodes
 
 
 class ScriptedLoadableModule:
@@ -21,10 +25,27 @@ class ScriptedLoadableModule:
 
 
 class ScriptedLoadableModuleWidget:
-    """Stands for the panel's base class."""
+    """Stands for the panel's base class: without the developer's section.
 
-    def __init__(self, parent: object = None) -> None:
+    Args:
+        parent: the widget that the panel is put into; it has a layout.
+    """
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__()
+        self.moduleName = type(self).__name__.removesuffix("Widget")
         self.parent = parent
+        self.layout = None if parent is None else parent.layout()
+
+    def setup(self) -> None:
+        """The panel's class builds on this."""
+
+    def cleanup(self) -> None:
+        """The panel's class overrides this."""
+
+    def resourcePath(self, name: str) -> str:  # noqa: N802
+        """The path of a file in the module's folder Resources."""
+        return str(Path(sys.modules[type(self).__module__].__file__).parent / "Resources" / name)
 
 
 class ScriptedLoadableModuleLogic:
@@ -32,6 +53,20 @@ class ScriptedLoadableModuleLogic:
 
     def __init__(self, parent: object = None) -> None:
         del parent
+        self.moduleName = type(self).__name__.removesuffix("Logic")
+
+    def getParameterNode(self) -> slicer.vtkMRMLScriptedModuleNode:  # noqa: N802
+        """The scene's one parameter node of the module; made where there is none."""
+        scene = slicer.mrmlScene
+        node = scene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
+        if node is None:
+            node = slicer.vtkMRMLScriptedModuleNode()
+            node.SetSingletonTag(self.moduleName)
+            node.SetName(self.moduleName)
+            node.SetModuleName(self.moduleName)
+            node = scene.AddNode(node)
+        node.SetAttribute("ModuleName", self.moduleName)
+        return node
 
 
 class ScriptedLoadableModuleTest(unittest.TestCase):
@@ -42,7 +77,7 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
 
 
 def install_stand_ins() -> None:
-    """Makes `slicer.ScriptedLoadableModule` and `slicer.i18n` importable."""
+    """Makes `slicer.ScriptedLoadableModule`, `slicer.parameterNodeWrapper` and `slicer.i18n` importable."""
     scripted = types.ModuleType("slicer.ScriptedLoadableModule")
     for stand_in in (
         ScriptedLoadableModule,
@@ -54,6 +89,8 @@ def install_stand_ins() -> None:
     translation = types.ModuleType("slicer.i18n")
     translation.tr = lambda text: text
     translation.translate = lambda context, text: text
-    for module in (scripted, translation):
+    wrapper = types.ModuleType("slicer.parameterNodeWrapper")
+    wrapper.parameterNodeWrapper = parameter_nodes.parameterNodeWrapper
+    for module in (scripted, translation, wrapper):
         sys.modules[module.__name__] = module
         setattr(slicer, module.__name__.rsplit(".", 1)[1], module)

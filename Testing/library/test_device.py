@@ -46,7 +46,7 @@ def test_unknown_names_are_refused(name):
 
 
 def test_the_cpu_is_described_with_its_threads():
-    assert describe_device(torch.device("cpu")) == f"CPU, {torch.get_num_threads()} threads"
+    assert describe_device(torch.device("cpu")).startswith(f"CPU, {torch.get_num_threads()} thread")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from InnerEarAILib import worker
+from InnerEarAILib.json_lines import JsonLines
 from InnerEarAILib.scan_result_files import read_scan_result
 from InnerEarAILib.volume import InputError, Volume
 from InnerEarAILib.worker import read_job, write_job
@@ -25,6 +26,7 @@ TESTING = Path(__file__).parents[1]
 CHILD = """
 import os, sys, time
 from InnerEarAILib import worker
+from InnerEarAILib.json_lines import JsonLines
 from InnerEarAILib.volume import InputError
 from library.scans import FakeSegmenter, painted_ear, scan_result
 
@@ -199,7 +201,7 @@ def test_incomplete_job_is_refused(tmp_path, damage):
 
 def test_steps_in_quick_succession_are_thinned_out():
     output = io.StringIO()
-    lines = worker._Lines(output, 0.0)
+    lines = JsonLines(output, 0.0)
     for n in range(1000):
         lines.step("Predicting", n / 1000)
     lines.step("Predicting", 1.0)

@@ -31,19 +31,28 @@ def choose_device(requested: str = "auto") -> torch.device:
 
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", requested):
         raise DeviceError(f"Unknown device '{requested}': choose auto, cpu, cuda, or cuda:1 for the second GPU.")
-    if requested == "cpu" or (requested == "auto" and not torch.cuda.is_available()):
+    reason = why_no_gpu()
+    if requested == "cpu" or (requested == "auto" and reason):
         return torch.device("cpu")
-    if not torch.cuda.is_available():
-        reason = "has no CUDA support" if torch.version.cuda is None else "finds no usable NVIDIA GPU"
-        raise DeviceError(
-            f"Device '{requested}' was asked for, but PyTorch {torch.__version__} {reason}: use auto or cpu."
-        )
+    if reason:
+        raise DeviceError(f"Device '{requested}' was asked for, but {reason}: use auto or cpu.")
     number = int(requested.partition(":")[2] or 0)
     if number >= torch.cuda.device_count():
         raise DeviceError(
             f"Device '{requested}' was asked for, but this computer has {torch.cuda.device_count()} GPU(s)."
         )
     return torch.device("cuda", number)
+
+
+def why_no_gpu() -> str | None:
+    """Why the CPU has to do, as the end of a sentence; None where there is a GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return None
+    return f"PyTorch {torch.__version__} " + (
+        "has no CUDA support" if torch.version.cuda is None else "finds no usable NVIDIA GPU"
+    )
 
 
 def describe_device(device: torch.device) -> str:
@@ -53,7 +62,8 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return f"{properties.name}, {properties.total_memory / 2**30:.0f} GB"
-    return f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def choose_precision(requested: str, device: torch.device, agreeing: Sequence[str] = ("float32",)) -> Precision:

@@ -1,0 +1,146 @@
+"""The Python packages that Slicer does not bring: what is missing, what it is for, and its installation on consent.
+
+PyTorch comes by the PyTorch extension, which knows the build that fits the computer; the rest by pip.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from dataclasses import dataclass
+
+import slicer
+import slicer.util
+from slicer.i18n import tr as _
+
+REQUESTER = "InnerEarAI"
+
+UNFIT_TORCH = "2.9."
+"""PyTorch 2.9 has a regression in 3D convolutions; releases before and after have not."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that the networks need.
+
+    Attributes:
+        name: of the package, as pip and Python know it.
+        requirement: with the versions that will do.
+        reason: what it is for, and how much room it takes.
+    """
+
+    name: str
+    requirement: str
+    reason: str
+
+
+class InstallationError(RuntimeError):
+    """Something could not be installed; the message is one clear sentence that says what to do."""
+
+
+def packages() -> tuple[Package, ...]:
+    """What is needed beside what Slicer brings."""
+    return (
+        Package(
+            "torch",
+            f"torch{torch_versions()}",
+            _("PyTorch, runs the networks: about 0.8 GB on disk, several times as much with support of an NVIDIA GPU"),
+        ),
+        Package("safetensors", "safetensors>=0.4", _("reads the networks' weights: about 1.5 MB")),
+    )
+
+
+def torch_versions() -> str:
+    """The versions of PyTorch that will do here, as pip writes them."""
+    versions = [">=2.1.2", f"!={UNFIT_TORCH}*"]
+    if sys.platform == "win32":
+        # Its paths are longer than Windows allows by default.
+        versions.append("!=2.13.*")
+    if sys.platform == "darwin" and platform.machine() == "x86_64":
+        # The last one that was built for these computers.
+        versions.append("<=2.2.2")
+    return ",".join(versions)
+
+
+def missing_packages() -> tuple[Package, ...]:
+    """What has to be installed before anything can be computed. Imports nothing."""
+    return tuple(package for package in packages() if installed_version(package.name) is None)
+
+
+def installed_version(name: str) -> str | None:
+    """The version of a package; None where it is not installed."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def torch_is_unfit() -> bool:
+    """Whether a PyTorch is installed that should be replaced."""
+    return (installed_version("torch") or "").startswith(UNFIT_TORCH)
+
+
+def consent_to(missing: tuple[Package, ...]) -> bool:
+    """Asks the user, with everything that will be installed, its size and its reason."""
+    lines = [f"• {package.requirement}\n   {package.reason}" for package in missing]
+    return slicer.util.confirmOkCancelDisplay(
+        _(
+            "To segment inner ears, these packages have to be installed once:\n\n{packages}\n\n"
+            "They are downloaded from the internet into Slicer's own Python. No data leave this computer."
+        ).format(packages="\n".join(lines)),
+        windowTitle=_("Install what the networks need?"),
+    )
+
+
+def install(missing: tuple[Package, ...]) -> None:
+    """Installs packages; the user has consented.
+
+    Raises:
+        InstallationError: if one of them cannot be installed.
+    """
+    for package in missing:
+        try:
+            if package.name == "torch":
+                _install_torch()
+            else:
+                _pip_install(package.requirement)
+        except InstallationError:
+            raise
+        except Exception as error:  # pip ends in whatever exception its version has
+            raise InstallationError(
+                _(
+                    "{name} could not be installed ({error}). Is this computer connected to the internet? Without a "
+                    "connection it can be installed from a file: slicer.util.pip_install('PATH.whl')."
+                ).format(name=package.name, error=error)
+            ) from error
+    still_missing = [package.name for package in missing_packages()]
+    if still_missing:
+        raise InstallationError(
+            _("{names} could not be installed; the Python console says why.").format(names=", ".join(still_missing))
+        )
+
+
+def _install_torch() -> None:
+    try:
+        import PyTorchUtils
+    except ModuleNotFoundError as error:
+        raise InstallationError(
+            _(
+                "PyTorch is installed by the extension “PyTorch”, which is missing: install it by the Extensions "
+                "Manager, restart Slicer, and press the button again."
+            )
+        ) from error
+    logic = PyTorchUtils.PyTorchUtilsLogic()
+    if logic.installTorch(askConfirmation=False, torchVersionRequirement=torch_versions()) is None:
+        raise InstallationError(_("PyTorch was not installed; the Python console says why."))
+
+
+def _pip_install(requirement: str) -> None:
+    try:
+        from slicer.packaging import pip_ensure
+    except ImportError:
+        # Slicer 5.10 and older.
+        slicer.util.pip_install(requirement)
+    else:
+        pip_ensure([requirement], requester=REQUESTER, prompt_install=False)

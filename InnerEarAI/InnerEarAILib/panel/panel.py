@@ -1,0 +1,319 @@
+"""The panel at work: it follows the parameter node, starts and watches runs, and says what to do next."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+import slicer.util
+from slicer.i18n import tr as _
+
+from InnerEarAILib.model_store import ModelError, list_models
+from InnerEarAILib.mrml import volume_from_node
+from InnerEarAILib.panel import hints
+from InnerEarAILib.panel.computer import chosen_card
+from InnerEarAILib.panel.computer_watch import ComputerWatch
+from InnerEarAILib.panel.controls import Controls, options_of
+from InnerEarAILib.panel.installation import (
+    InstallationError,
+    consent_to,
+    install,
+    missing_packages,
+    torch_is_unfit,
+)
+from InnerEarAILib.panel.log_window import log_header, show_log
+from InnerEarAILib.panel.results_view import ResultsView
+from InnerEarAILib.panel.run import Outcome, Run
+from InnerEarAILib.panel.run_record import latest_run, remove_run, save_run
+from InnerEarAILib.result_files import NOTICE
+from InnerEarAILib.scan_checks import check_size, check_spacing
+from InnerEarAILib.segmenter_options import SegmenterOptions
+from InnerEarAILib.time_estimate import in_words
+from InnerEarAILib.volume import InputError, Volume
+
+LOOK_AGAIN_MILLISECONDS = 100
+
+LOGGED_KINDS = ("model", "memory", "unexpected", "crash")
+"""Failures of which the log is offered."""
+
+
+class Panel:
+    """What happens in the panel.
+
+    Args:
+        ui: the widgets of InnerEarAI.ui by name.
+        logic: InnerEarAILogic; adds results to the scene.
+        worker_command: takes the place of the worker's command, before the job's folder; for tests.
+        probe_command: takes the place of the probe's command; for tests.
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        logic: Any,
+        worker_command: Sequence[str] | None = None,
+        probe_command: Sequence[str] | None = None,
+    ) -> None:
+        self._ui, self._logic, self._worker_command = ui, logic, worker_command
+        self._parameters: Any = None
+        self._observation: tuple[Any, int] | None = None
+        self._run: Run | None = None
+        self._run_node: Any = None
+        self._expected_seconds: float | None = None
+        self._message, self._log = "", ""
+        self._cancelling = self._refresh_is_due = self._closed = False
+        self._computer = ComputerWatch(probe_command)
+        self._controls = Controls(ui, self._on_choice)
+        self._results = ResultsView(ui)
+        self._timer = qt.QTimer()
+        self._timer.interval = LOOK_AGAIN_MILLISECONDS
+        self._timer.connect("timeout()", self._look_again)
+        ui.segmentButton.connect("clicked()", self._on_button)
+        ui.logButton.connect("clicked()", lambda: show_log(self._log))
+        ui.saveButton.connect("clicked()", self._on_save)
+        ui.removeButton.connect("clicked()", self._on_remove)
+        ui.noticeLabel.text = NOTICE
+        self._refresh()
+
+    def set_parameters(self, parameters: Any | None) -> None:
+        """Follows another parameter node; None between two scenes."""
+        if self._observation is not None:
+            node, tag = self._observation
+            node.RemoveObserver(tag)
+            self._observation = None
+        self._parameters = parameters
+        if parameters is not None:
+            node = parameters.parameterNode
+            self._observation = (node, node.AddObserver("ModifiedEvent", lambda caller, event: self._refresh()))
+        self._refresh()
+
+    def look_at_computer(self) -> None:
+        """Finds out in the background what the computer has, where that is not known and can be known."""
+        if self._run is None and self._computer.start():
+            self._timer.start()
+        self._refresh()
+
+    def scene_changed(self) -> None:
+        """Nodes came or went: looks at them once all have come or gone."""
+        if self._run is not None and not slicer.mrmlScene.IsNodePresent(self._run_node):
+            self.abandon(_("Cancelled, as the scan was removed from the scene."))
+        if not self._refresh_is_due:
+            self._refresh_is_due = True
+            qt.QTimer.singleShot(0, self._refresh_when_due)
+
+    def abandon(self, reason: str) -> None:
+        """Ends a run at once, if there is one; the scene stays as it is."""
+        if self._run is not None:
+            self._message = reason
+            self._forget_run()
+
+    def close(self) -> None:
+        """Ends all that goes on; the panel is not used again."""
+        self._closed = True
+        self._timer.stop()
+        self._computer.stop()
+        self._forget_run()
+        self.set_parameters(None)
+
+    def _on_choice(self, name: str, value: Any) -> None:
+        if self._parameters is None or self._run is not None:
+            return
+        self._message, self._log = "", ""
+        setattr(self._parameters, name, value)
+        self._refresh()
+
+    def _on_button(self) -> None:
+        if self._run is None:
+            self._start()
+        else:
+            self._run.cancel()
+            self._cancelling = True
+        self._refresh()
+
+    def _start(self) -> None:
+        self._message, self._log = "", ""
+        if not self._everything_is_installed():
+            return
+        volume, problem = self._scan()
+        if volume is None:
+            self._message = problem
+            return
+        # Both would want the whole computer.
+        self._computer.stop()
+        options = options_of(self._parameters)
+        self._expected_seconds = self._computer.seconds_for(volume.grid, SegmenterOptions(**options))
+        try:
+            self._run = Run(volume, options, self._worker_command)
+        except OSError as error:
+            self._message = _("The computation could not be started ({error}); is the disk full?").format(error=error)
+            return
+        self._run_node, self._cancelling = self._parameters.inputVolume, False
+        self._timer.start()
+
+    def _everything_is_installed(self) -> bool:
+        missing = missing_packages()
+        if not missing:
+            return True
+        if not consent_to(missing):
+            self._message = _(
+                "Nothing was installed and nothing was changed. Without {names} no inner ear can be segmented; press "
+                "the button again to install."
+            ).format(names=_(" and ").join(package.name for package in missing))
+            return False
+        self._ui.statusLabel.text = _("Installing; this takes some minutes…")
+        slicer.app.processEvents()
+        try:
+            install(missing)
+        except InstallationError as error:
+            self._message = str(error)
+            return False
+        return True
+
+    def _look_again(self) -> None:
+        self._computer.poll()
+        if self._run is not None:
+            outcome = self._run.poll()
+            if outcome is not None:
+                self._finish(outcome)
+        if self._run is None and not self._computer.is_probing:
+            self._timer.stop()
+        self._refresh_progress() if self._run is not None else self._refresh()
+
+    def _finish(self, outcome: Outcome) -> None:
+        run, node = self._run, self._run_node
+        self._message = outcome.sentence
+        self._log = "" if outcome.kind not in LOGGED_KINDS else f"{log_header(run)}{run.log()}\n{outcome.sentence}\n"
+        if outcome.result is not None:
+            self._ui.statusLabel.text = _("Adding the results to the scene…")
+            slicer.app.processEvents()
+            self._add(outcome, run, node)
+        self._forget_run()
+
+    def _add(self, outcome: Outcome, run: Run, node: Any) -> None:
+        try:
+            self._logic.addResult(outcome.result, node)
+        except InputError as error:
+            self._message = str(error)
+        except Exception as error:  # whatever Slicer may raise: the panel goes on, and the log has it
+            self._message = _("The results could not be added to the scene ({error}).").format(error=error)
+            self._log = f"{log_header(run)}{traceback.format_exc()}"
+        else:
+            sides = [_("right") if ear.side == "right" else _("left") for ear in outcome.result.ears]
+            found = _("Found in {time}: the {sides} ear.") if len(sides) == 1 else _("Found in {time}: {sides} ear.")
+            found = found.format(time=in_words(run.seconds), sides=_(" and ").join(sides))
+            self._message = "\n".join([found, *outcome.result.notes])
+        self._computer.learn(outcome.result.provenance)
+
+    def _forget_run(self) -> None:
+        if self._run is not None:
+            self._run.close()
+        self._run = self._run_node = None
+        self._cancelling = False
+
+    def _on_save(self) -> None:
+        record = self._results.record
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Save the results into"))
+        if record is None or not folder:
+            return
+        name = self._parameters.inputVolume.GetName()
+        try:
+            try:
+                files = save_run(record, Path(folder), name)
+            except FileExistsError as existing:
+                question = _("{file} and others are there already. Replace them?").format(file=existing)
+                if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Replace files?")):
+                    return
+                files = save_run(record, Path(folder), name, overwrite=True)
+            self._message = _("Saved {count} files in {folder}.").format(count=len(files), folder=folder)
+        except InputError as error:
+            self._message = str(error)
+        self._refresh()
+
+    def _on_remove(self) -> None:
+        if self._results.record is not None:
+            remove_run(self._results.record)
+            self._message = _("The results were removed from the scene.")
+            self._refresh()
+
+    def _scan(self) -> tuple[Volume | None, str]:
+        """The scan that is chosen; or None, and what to do."""
+        node = self._parameters.inputVolume
+        if node is None or not slicer.mrmlScene.IsNodePresent(node):
+            if slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode") is None:
+                return None, _(
+                    "Load a CT of a temporal bone or a head: drag it into Slicer, or draw a phantom in the module "
+                    "Sample Data."
+                )
+            return None, _("Choose the CT volume above.")
+        try:
+            volume = volume_from_node(node)
+            check_size(volume.voxels.shape)
+            check_spacing(volume.spacing_mm)
+            SegmenterOptions(**options_of(self._parameters)).resolved()
+        except InputError as error:
+            return None, str(error)
+        return volume, ""
+
+    def _refresh_when_due(self) -> None:
+        self._refresh_is_due = False
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Shows what is the case."""
+        if self._closed or slicer.mrmlScene.IsBatchProcessing():
+            return
+        if self._parameters is None:
+            self._ui.segmentButton.enabled = False
+            self._results.show(None)
+            return
+        self._controls.show(self._parameters)
+        self._controls.set_enabled(self._run is None)
+        self._refresh_progress()
+        volume, problem = self._scan()
+        self._refresh_hints(volume)
+        running = self._run is not None
+        self._ui.segmentButton.enabled = not self._cancelling and (running or volume is not None)
+        self._ui.logButton.visible = bool(self._log or self._computer.log) and not running
+        if not running:
+            self._ui.statusLabel.text = self._message or problem
+            self._ui.statusLabel.visible = bool(self._ui.statusLabel.text)
+        self._ui.segmentButton.toolTip = problem or _("Slicer can be used while the inner ear is segmented")
+        self._results.show(latest_run(slicer.mrmlScene, self._parameters.inputVolume))
+
+    def _refresh_progress(self) -> None:
+        ui, run = self._ui, self._run
+        ui.progressBar.visible = run is not None
+        if run is None:
+            ui.segmentButton.text = _("Segment inner ear")
+            return
+        ui.segmentButton.text = _("Cancelling…") if self._cancelling else _("Cancel")
+        fraction = hints.progress_fraction(run, self._expected_seconds)
+        # Without a length the bar runs to and fro.
+        ui.progressBar.maximum = 1000 if fraction else 0
+        ui.progressBar.value = round(1000 * fraction)
+        ui.statusLabel.visible = True
+        ui.statusLabel.text = "\n".join([hints.progress_text(run, self._expected_seconds), *run.notes])
+
+    def _refresh_hints(self, volume: Volume | None) -> None:
+        ui, computer = self._ui, self._computer
+        try:
+            options = SegmenterOptions(**options_of(self._parameters))
+            cards = list_models()
+            device = computer.device_for(options.device)
+            grid = None if volume is None else volume.grid
+            card = None if grid is None else chosen_card(grid, options.model, device, cards)
+            automatic = "" if grid is None else chosen_card(grid, "auto", device, cards).name
+            self._controls.offer_models(cards, automatic)
+            self._controls.offer_devices(computer.devices)
+            seconds = None if grid is None else computer.seconds_for(grid, options)
+            ui.timeLabel.text = hints.time_hint(options, seconds, computer.state, grid is not None)
+            ui.modelHint.text = "" if card is None else hints.model_hint(card)
+            ui.modelHint.toolTip = "" if card is None else card.limits
+        except (InputError, ModelError) as error:
+            ui.timeLabel.text, ui.modelHint.text = "", str(error)
+        ui.modelHint.visible = bool(ui.modelHint.text)
+        ui.deviceHint.text = hints.device_hint(computer.computer, computer.state, options.device, torch_is_unfit())

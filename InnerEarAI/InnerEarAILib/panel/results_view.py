@@ -1,0 +1,144 @@
+"""The panel's results: for each ear its volume, its three points with their confidences, and what is unusual."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import qt
+import slicer
+import slicer.util
+from slicer.i18n import tr as _
+
+from InnerEarAILib.labyrinth_files import SEGMENT_COLOURS
+from InnerEarAILib.panel.run_record import RunRecord
+
+UNCERTAINTY_OPACITY = 0.6
+
+
+class ResultsView:
+    """The section "Results" of the panel.
+
+    Args:
+        ui: the widgets by name.
+    """
+
+    def __init__(self, ui: Any) -> None:
+        self._ui = ui
+        self._ears: Any = None
+        self.record: RunRecord | None = None
+        ui.show3DButton.connect("clicked(bool)", self._show_3d)
+        ui.showUncertaintyButton.connect("clicked(bool)", self._show_uncertainty)
+
+    def show(self, record: RunRecord | None) -> None:
+        """Shows a run's results, or hides the section where there are none."""
+        self.record = record
+        self._ui.resultsButton.visible = record is not None
+        if self._ears is not None:
+            self._ears.hide()
+            self._ears.deleteLater()
+            self._ears = None
+        if record is None:
+            return
+        provenance = record.summary.get("provenance", {})
+        self._ui.resultsCaption.text = _("{name}, model {model} {version}").format(
+            name=record.segmentation.GetName(),
+            model=provenance.get("model", _("unknown")),
+            version=provenance.get("model.version", ""),
+        )
+        self._ears = qt.QWidget()
+        layout = qt.QVBoxLayout(self._ears)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for ear in record.summary["ears"]:
+            self._add_ear(layout, ear)
+        self._ui.earsWidget.layout().addWidget(self._ears)
+        self._follow_display()
+
+    def _add_ear(self, layout: Any, ear: Mapping[str, Any]) -> None:
+        side = ear["side"]
+        grid = qt.QGridLayout()
+        grid.setColumnStretch(1, 1)
+        red, green, blue = (round(255 * part) for part in SEGMENT_COLOURS[side])
+        title = qt.QLabel()
+        title.text = _("<b>{ear}</b>, labyrinth {volume:.0f} mm³").format(
+            ear=_("Right ear") if side == "right" else _("Left ear"), volume=ear["volume_mm3"]
+        )
+        title.text = f'<span style="color: rgb({red}, {green}, {blue})">■</span> {title.text}'
+        jump = qt.QPushButton(_("Jump to"))
+        jump.name = f"jumpTo_{side}"
+        jump.toolTip = _("Centres the views on this labyrinth")
+        jump.connect("clicked()", lambda: self._jump_to_ear(side))
+        header = qt.QHBoxLayout()
+        header.addWidget(title, 1)
+        header.addWidget(jump)
+        layout.addLayout(header)
+        for number, landmark in enumerate(ear["landmarks"]):
+            point = qt.QPushButton(landmark["name"])
+            point.name = f"landmark_{side}_{number}"
+            point.toolTip = _("Centres the views on this point")
+            point.enabled = self._is_there(side, number)
+            point.connect("clicked()", lambda number=number: self._jump_to_landmark(side, number))
+            grid.addWidget(point, number, 0)
+            grid.addWidget(qt.QLabel(_certainty(landmark)), number, 1)
+        layout.addLayout(grid)
+        flags = ear["flags"] or [_("Nothing unusual was noticed.")]
+        for flag in flags:
+            text = qt.QLabel(f"⚠ {flag}" if ear["flags"] else flag)
+            text.wordWrap = True
+            text.textFormat = qt.Qt.PlainText
+            layout.addWidget(text)
+
+    def _follow_display(self) -> None:
+        """The buttons show what the scene shows."""
+        ui, record = self._ui, self.record
+        display = record.segmentation.GetDisplayNode()
+        ui.show3DButton.checked = display is not None and bool(display.GetVisibility3D())
+        ui.showUncertaintyButton.enabled = record.uncertainty is not None
+        ui.showUncertaintyButton.checked = record.uncertainty is not None and any(
+            composite.GetForegroundVolumeID() == record.uncertainty.GetID()
+            for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+        )
+
+    def _is_there(self, side: str, number: int) -> bool:
+        node = self.record.landmarks.get(side)
+        if node is None or number >= node.GetNumberOfControlPoints():
+            return False
+        return node.GetNthControlPointPositionStatus(number) == slicer.vtkMRMLMarkupsNode.PositionDefined
+
+    def _jump_to_ear(self, side: str) -> None:
+        centre_ras = self.record.segmentation.GetSegmentCenterRAS(side)
+        if centre_ras is not None:
+            slice_node = slicer.vtkMRMLSliceNode
+            slice_node.JumpAllSlices(slicer.mrmlScene, *centre_ras, slice_node.CenteredJumpSlice)
+
+    def _jump_to_landmark(self, side: str, number: int) -> None:
+        if self._is_there(side, number):
+            node_id = self.record.landmarks[side].GetID()
+            logic = slicer.modules.markups.logic()
+            logic.JumpSlicesToNthPointInMarkup(node_id, number, True)
+            logic.FocusCamerasOnNthPointInMarkup(node_id, number)
+
+    def _show_3d(self, on: bool) -> None:
+        self.record.segmentation.CreateClosedSurfaceRepresentation()
+        display = self.record.segmentation.GetDisplayNode()
+        display.SetVisibility(True)
+        display.SetVisibility3D(on)
+        if on and slicer.app.layoutManager() is not None:
+            slicer.util.resetThreeDViews()
+
+    def _show_uncertainty(self, on: bool) -> None:
+        shown = self.record.uncertainty if on else None
+        slicer.util.setSliceViewerLayers(foreground=shown, foregroundOpacity=UNCERTAINTY_OPACITY)
+        legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(self.record.uncertainty)
+        if legend is not None:
+            # It follows the layers only where a user's hand changes them.
+            legend.Modified()
+
+
+def _certainty(landmark: Mapping[str, Any]) -> str:
+    if landmark["position_lps"] is None:
+        return _("not found")
+    text = _("confidence {confidence:.2f}").format(confidence=landmark["confidence"])
+    if landmark["scatter_mm"] is None:
+        return text
+    return _("{confidence}, scatter {scatter:.2f} mm").format(confidence=text, scatter=landmark["scatter_mm"])

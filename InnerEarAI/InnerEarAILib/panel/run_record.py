@@ -1,0 +1,148 @@
+"""What a run has left in a scene, written into the scene itself: a saved scene still knows its runs.
+
+The segmentation of a run carries a summary of the result and refers to the run's other nodes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import slicer
+import slicer.util
+
+from InnerEarAILib.landmark_files import write_json
+from InnerEarAILib.mrml import ATTRIBUTE_PREFIX, UNCERTAINTY_COLOUR_TAG, ResultNodes
+from InnerEarAILib.result_files import result_summary
+from InnerEarAILib.volume import InputError
+
+SUMMARY = f"{ATTRIBUTE_PREFIX}summary"
+"""Attribute of the segmentation: result_files.result_summary as JSON, without the scan's geometry."""
+
+INPUT = f"{ATTRIBUTE_PREFIX}input"
+"""Node reference to the scan; mrml.write_results sets it."""
+
+UNCERTAINTY = f"{ATTRIBUTE_PREFIX}uncertainty"
+LANDMARKS = f"{ATTRIBUTE_PREFIX}landmarks."
+"""Node references of the segmentation; to the latter the side is added."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run in the scene.
+
+    Attributes:
+        segmentation: one segment per ear.
+        landmarks: by side; without those that the user has deleted.
+        uncertainty: None where it was not computed or is deleted.
+        summary: as result_files.result_summary gives it, less the scan's geometry.
+    """
+
+    segmentation: slicer.vtkMRMLSegmentationNode
+    landmarks: Mapping[str, slicer.vtkMRMLMarkupsFiducialNode]
+    uncertainty: slicer.vtkMRMLScalarVolumeNode | None
+    summary: Mapping[str, Any]
+
+    def nodes(self) -> list[slicer.vtkMRMLDisplayableNode]:
+        """All of its nodes that are still in the scene."""
+        others = [*self.landmarks.values(), self.uncertainty]
+        return [self.segmentation, *(node for node in others if node is not None)]
+
+
+def record_run(nodes: ResultNodes) -> RunRecord:
+    """Notes in the scene what belongs together, and what was found."""
+    summary = {key: value for key, value in result_summary(nodes.result).items() if key != "scan"}
+    nodes.segmentation.SetAttribute(SUMMARY, json.dumps(summary, ensure_ascii=False))
+    for side, landmarks in nodes.landmarks.items():
+        nodes.segmentation.SetNodeReferenceID(f"{LANDMARKS}{side}", landmarks.GetID())
+    if nodes.uncertainty is not None:
+        nodes.segmentation.SetNodeReferenceID(UNCERTAINTY, nodes.uncertainty.GetID())
+    return RunRecord(nodes.segmentation, dict(nodes.landmarks), nodes.uncertainty, summary)
+
+
+def latest_run(scene: slicer.vtkMRMLScene, input_node: slicer.vtkMRMLNode | None) -> RunRecord | None:
+    """The last of the runs on a scan; None where there is none."""
+    if input_node is None:
+        return None
+    found = None
+    for number in range(scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")):
+        node = scene.GetNthNodeByClass(number, "vtkMRMLSegmentationNode")
+        if node.GetAttribute(SUMMARY) and node.GetNodeReferenceID(INPUT) == input_node.GetID():
+            found = node
+    return None if found is None else _record_of(found)
+
+
+def remove_run(record: RunRecord) -> None:
+    """Takes everything out of the scene that the run brought in, and nothing else."""
+    scene = record.segmentation.GetScene()
+    for node in record.nodes():
+        belongings = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+        belongings += [node.GetNthStorageNode(n) for n in range(node.GetNumberOfStorageNodes())]
+        for one in (node, *belongings):
+            if one is not None and scene.IsNodePresent(one):
+                scene.RemoveNode(one)
+    _remove_unused_colours(scene)
+
+
+def save_run(record: RunRecord, directory: Path, name: str, overwrite: bool = False) -> tuple[Path, ...]:
+    """Writes the nodes of a run as they are now, with the user's corrections, and the summary; all files or none.
+
+    Args:
+        directory: exists.
+        name: what the files' names begin with; what no file name can hold is replaced.
+        overwrite: whether files of the same names may go.
+
+    Raises:
+        FileExistsError: there are such files; its message names one.
+        InputError: they cannot be written; nothing has changed.
+    """
+    name = "".join(letter if letter.isalnum() or letter in "-_ ." else "_" for letter in name).strip(" .") or "scan"
+    files = {f"{name}_labyrinth.seg.nrrd": record.segmentation}
+    files |= {f"{name}_landmarks_{side}.mrk.json": node for side, node in record.landmarks.items()}
+    if record.uncertainty is not None:
+        files[f"{name}_uncertainty.nrrd"] = record.uncertainty
+    summary = f"{name}_result.json"
+    existing = [file for file in (*files, summary) if (directory / file).exists()]
+    if existing and not overwrite:
+        raise FileExistsError(existing[0])
+    try:
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=directory) as unfinished:
+            for file, node in files.items():
+                slicer.util.saveNode(node, str(Path(unfinished, file)))
+            write_json(Path(unfinished, summary), dict(record.summary))
+            for file in (*files, summary):
+                os.replace(Path(unfinished, file), directory / file)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"The results cannot be written to {directory} ({error}).") from error
+    finally:
+        for file, node in files.items():
+            if node.GetStorageNode() is not None:
+                node.GetStorageNode().SetFileName(str(directory / file))
+    return tuple(directory / file for file in (*files, summary))
+
+
+def _record_of(node: slicer.vtkMRMLSegmentationNode) -> RunRecord:
+    sides = {side: node.GetNodeReference(f"{LANDMARKS}{side}") for side in ("right", "left")}
+    return RunRecord(
+        node,
+        {side: landmarks for side, landmarks in sides.items() if landmarks is not None},
+        node.GetNodeReference(UNCERTAINTY),
+        json.loads(node.GetAttribute(SUMMARY)),
+    )
+
+
+def _remove_unused_colours(scene: slicer.vtkMRMLScene) -> None:
+    colours = scene.GetSingletonNode(UNCERTAINTY_COLOUR_TAG, "vtkMRMLProceduralColorNode")
+    if colours is None:
+        return
+    displays = [
+        scene.GetNthNodeByClass(number, "vtkMRMLDisplayNode")
+        for number in range(scene.GetNumberOfNodesByClass("vtkMRMLDisplayNode"))
+    ]
+    if not any(display.GetColorNodeID() == colours.GetID() for display in displays):
+        scene.RemoveNode(colours)
