@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from InnerEarAILib.networks.blocks import ConvolutionUnit, InstanceNormalisation
+from InnerEarAILib.networks.blocks import ConvolutionUnit, InstanceNormalisation, mish_in_place
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
 
 SMALL = (4, 6, 8)
@@ -126,6 +126,17 @@ def test_instance_normalisation_is_that_of_torch():
     torch.testing.assert_close(ours(features), theirs(features))
     with torch.no_grad():
         torch.testing.assert_close(ours(features), theirs(features))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_fast_mish_is_that_of_torch_in_any_layout_and_at_any_value(dtype):
+    extremes = torch.tensor([-1e4, -120.0, -87.0, -20.0, -1e-3, 0.0, 1e-3, 20.0, 90.0, 1e4])
+    features = torch.cat((extremes, 5 * torch.randn(2 * 6 * 8 * 9 * 10 - 10))).reshape(2, 6, 8, 9, 10).to(dtype)
+    expected = torch.nn.functional.mish(features.float()).to(dtype)
+    for layout in (torch.contiguous_format, torch.channels_last_3d):
+        given = features.clone(memory_format=layout)
+        assert mish_in_place(given) is given
+        torch.testing.assert_close(given, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_a_map_of_one_voxel_is_normalised_to_nothing():

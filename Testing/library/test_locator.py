@@ -2,10 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 
-from InnerEarAILib.inference.locator import gather_candidates
+from InnerEarAILib.inference import locator
+from InnerEarAILib.inference.locator import gather_candidates, locate_ears
 from InnerEarAILib.inference.tiling import BLOCK_OVERLAP_MM, locator_blocks
-from InnerEarAILib.volume import Grid
+from InnerEarAILib.model_store import load_card
+from InnerEarAILib.networks.dual_head_unet import NetworkOutput
+from InnerEarAILib.progress import Progress
+from InnerEarAILib.volume import Grid, Volume
 
 GRID = Grid.axis_aligned((60, 120, 150), 1.0, (-75.0, -60.0, 0.0))
 
@@ -53,3 +58,28 @@ def test_every_labyrinth_lies_whole_in_some_block(shape):
         assert all(start >= 0 and stop <= n and stop - start == 64 for start, stop in spans)
         for start in range(n - overlap + 1):
             assert any(a <= start and start + overlap <= b for a, b in spans), (axis, start)
+
+
+class Marker(torch.nn.Module):
+    """Marks what is bright; counts the blocks that it is shown."""
+
+    shown = 0
+
+    def forward(self, tiles):
+        Marker.shown += len(tiles)
+        return NetworkOutput(20 * (tiles - 2), None, (), ())
+
+
+def test_air_is_not_searched_and_ears_at_the_edge_of_it_are_found(monkeypatch):
+    rng = np.random.default_rng(0)
+    card = load_card("locator")
+    voxels = (-1000 + 20 * rng.normal(size=(70, 190, 190))).astype(np.float32)
+    voxels[:, :70, :70] = 60 + 20 * rng.normal(size=(70, 70, 70))  # tissue, 70 mm of 190
+    voxels[30:37, 50:57, 60:67] = 2500
+    scan = Volume(voxels, Grid.axis_aligned(voxels.shape, 1.0, (0, 0, 0)).affine_lps)
+    monkeypatch.setattr(Marker, "shown", 0)
+    monkeypatch.setattr(locator, "normalise", lambda values: np.nan_to_num(values) / 1000)
+    found = locate_ears(scan, Marker(), card, torch.device("cpu"), Progress())
+    assert len(found) == 1
+    np.testing.assert_allclose(found[0].centre_lps, [63, 53, 33], atol=0.5)
+    assert 0 < Marker.shown < len(locator_blocks((70, 190, 190), 64, 1.0)) / 2

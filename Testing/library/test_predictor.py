@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.inferers import SlidingWindowInferer
 
-from InnerEarAILib.inference import predictor
+from InnerEarAILib.inference import merging, predictor
 from InnerEarAILib.inference.augmentation import choose_views
-from InnerEarAILib.inference.predictor import ExecutionPlan, memory_ladder, predict
-from InnerEarAILib.landmarks import encode_heatmap
+from InnerEarAILib.inference.execution import ExecutionPlan, memory_ladder
+from InnerEarAILib.inference.predictor import predict
+from InnerEarAILib.landmarks import decode_heatmap, encode_heatmap
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig, NetworkOutput
 from InnerEarAILib.progress import Cancelled, Progress
 
@@ -124,6 +125,54 @@ def test_peaks_of_every_view_lie_where_the_landmark_is(shape):
         for peak in view:
             np.testing.assert_allclose(peak.index_kji, place, atol=0.02)
             assert peak.height == pytest.approx(2.0, abs=0.1)
+
+
+@settings(deadline=None, max_examples=25)
+@given(plane=st.integers(0, 43), overlap=st.sampled_from([0, 2, 5, 13]))
+def test_peaks_are_found_wherever_slabs_of_tiles_meet(plane, overlap):
+    place = np.array([plane, 7.3, 8.6])
+    heatmap = encode_heatmap(place, (44, 14, 17), 2.0, 1.5)
+    expected = decode_heatmap(heatmap)
+    prediction = predict(Echo(), heatmap, tile=TILE, overlap=overlap, views=1)
+    for peak in prediction.view_peaks[0]:
+        np.testing.assert_allclose(peak.index_kji, expected.index_kji, atol=1e-3)
+        assert peak.height == pytest.approx(expected.height, abs=1e-3)
+
+
+def test_large_results_in_a_file_are_those_in_memory(monkeypatch):
+    voxels = random_voxels((40, 16, 16))
+    expected = predict(small_network(), voxels, tile=TILE, overlap=OVERLAP)
+    monkeypatch.setattr(merging, "LARGEST_IN_MEMORY_BYTES", 1000)
+    prediction = predict(small_network(), voxels, tile=TILE, overlap=OVERLAP)
+    assert isinstance(prediction.heatmaps, np.memmap)
+    for name in ("probability", "standard_deviation", "heatmaps"):
+        np.testing.assert_array_equal(getattr(prediction, name), getattr(expected, name))
+
+
+def test_working_memory_does_not_grow_with_the_length_of_the_scan(monkeypatch):
+    """What is allocated for merging, result and image aside, is the same for a scan of twice the length."""
+    monkeypatch.setattr(merging, "LARGEST_IN_MEMORY_BYTES", 1000)
+
+    def peak_bytes(planes):
+        voxels = random_voxels((planes, TILE, TILE))
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+            predict(Echo(), voxels, tile=TILE, overlap=OVERLAP)
+        events = profile.profiler.kineto_results.events()
+        return np.cumsum([event.nbytes() for event in events if event.name() == "[memory]"]).max()
+
+    assert peak_bytes(160) < 1.3 * peak_bytes(80)
+
+
+def test_landmarks_can_be_left_out():
+    network, voxels = small_network(), random_voxels((20, 16, 16))
+    whole = predict(network, voxels, tile=TILE, overlap=OVERLAP, views=1)
+    lighter = predict(network, voxels, tile=TILE, overlap=OVERLAP, views=1, heatmaps=False)
+    np.testing.assert_allclose(lighter.probability, whole.probability, atol=1e-6)
+    assert lighter.heatmaps is None
+    assert lighter.view_peaks == ()
+    assert network.heatmap_head is not None
+    only_heatmaps = small_network(heads="heatmaps")
+    assert predict(only_heatmaps, voxels, tile=TILE, overlap=OVERLAP, views=1, heatmaps=False).heatmaps is not None
 
 
 def test_small_deviations_of_sure_voxels_are_not_lost_in_rounding():

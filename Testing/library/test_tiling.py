@@ -17,8 +17,9 @@ SHAPES = st.tuples(*[st.integers(1, 60)] * 3)
 @given(shape=SHAPES, tile=st.integers(8, 24), data=st.data())
 def test_tiles_cover_every_voxel_and_stay_inside(shape, tile, data):
     tiling = tile_volume(shape, tile, data.draw(st.integers(0, tile // 2)))
-    seen = tiling.total_weight(torch.ones((tile,) * 3))
-    assert tuple(seen.shape) == tiling.padded_shape
+    seen = torch.zeros(tiling.padded_shape)
+    for start in tiling.starts_kji:
+        seen[tiling.window(start)] += 1
     assert seen.min() >= 1
     for start in tiling.starts_kji:
         assert all(0 <= first <= size - tile for first, size in zip(start, tiling.padded_shape, strict=True))
@@ -33,6 +34,18 @@ def test_neighbours_share_at_least_the_overlap(shape, tile, data):
     for axis in range(3):
         starts = sorted({start[axis] for start in tiling.starts_kji})
         assert all(first + tile - second >= overlap for first, second in itertools.pairwise(starts))
+
+
+@settings(deadline=None)
+@given(shape=SHAPES, tile=st.integers(4, 24), data=st.data())
+def test_slabs_hold_every_tile_once_and_end_where_the_next_begins(shape, tile, data):
+    tiling = tile_volume(shape, tile, data.draw(st.integers(0, tile - 1)))
+    slabs = tiling.slabs
+    assert [start for slab in slabs for start in slab.starts_kji] == list(tiling.starts_kji)
+    assert [slab.final for slab in slabs] == [slab.first for slab in slabs[1:]] + [tiling.padded_shape[0]]
+    for slab in slabs:
+        assert slab.stop - slab.first <= 2 * tile
+        assert all(slab.first <= start[0] and start[0] + tile <= slab.stop for start in slab.starts_kji)
 
 
 @settings(deadline=None)

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from InnerEarAILib.inference import calibration
 from InnerEarAILib.inference.calibration import Speed, calibrate
 from InnerEarAILib.inference.predictor import predict
-from InnerEarAILib.model_store import list_models, load_card, load_network
+from InnerEarAILib.model_store import load_card, load_network
 from InnerEarAILib.segmenter import SegmenterOptions
 from InnerEarAILib.time_estimate import estimated_seconds, in_words, speed_of_run
 from InnerEarAILib.volume import Grid, InputError
@@ -103,13 +102,6 @@ def test_speed_is_known_from_an_earlier_run():
 )
 def test_a_duration_is_told_as_a_person_says_it(seconds, words):
     assert in_words(seconds) == words
-
-
-def test_calibration_of_all_models_is_printed_as_json(capsys, monkeypatch):
-    monkeypatch.setattr(calibration, "calibrate", lambda card, device: Speed(card.name, str(device), "float32", 1.5))
-    assert calibration.main(["--device", "cpu"]) == 0
-    speeds = [Speed.from_dict(values) for values in json.loads(capsys.readouterr().out)]
-    assert [speed.model for speed in speeds] == [card.name for card in list_models()]
 
 
 def test_estimates_come_without_torch():

@@ -1,23 +1,17 @@
 """How fast is this computer? One trial of a model, so that a run's time can be told before it begins.
 
-    python -m InnerEarAILib.inference.calibration [--device auto] [--model clinical …]
-
-prints, as JSON, a list of Speed, one for each installed model (or those named); a panel runs it in a
-child process. Torch is imported when something is measured.
+Torch is imported when something is measured.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from InnerEarAILib.model_store import ModelCard, list_models, load_card, load_network
+from InnerEarAILib.model_store import ModelCard, load_network
 
 if TYPE_CHECKING:
     import torch
@@ -76,11 +70,12 @@ def calibrate(card: ModelCard, device: torch.device | str = "cpu") -> Speed:
     """
     import torch
 
-    from InnerEarAILib.inference.predictor import BATCH_SIZE, predict
+    from InnerEarAILib.inference.execution import usual_batch_size
+    from InnerEarAILib.inference.predictor import predict
 
     device = torch.device(device)
     network = load_network(card, device)
-    batch = BATCH_SIZE.get(device.type, 1)
+    batch = usual_batch_size(device, card.tile_voxels)
     stride = card.tile_voxels - card.overlap_voxels
     shape = (card.tile_voxels, card.tile_voxels, card.tile_voxels + (batch - 1) * stride)
     noise = np.random.default_rng(0).normal(size=shape).astype(np.float32)
@@ -98,28 +93,3 @@ def calibrate(card: ModelCard, device: torch.device | str = "cpu") -> Speed:
             break
     seconds_per_tile = execution["seconds"] / execution["tiles"]
     return Speed(card.name, execution["device"], execution["precision"], seconds_per_tile)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the speeds of models as JSON.
-
-    Args:
-        arguments: without the program's name; None takes the process's own.
-
-    Raises:
-        DeviceError, ModelError: the device or a model cannot be used.
-    """
-    from InnerEarAILib.inference.device import choose_device
-
-    parser = argparse.ArgumentParser(prog="calibration", description="Measures how fast models are on this computer.")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--model", nargs="+", metavar="NAME", help="default: all that are installed")
-    chosen = parser.parse_args(arguments)
-    device = choose_device(chosen.device)
-    cards = [load_card(name) for name in chosen.model] if chosen.model else list_models()
-    print(json.dumps([calibrate(card, device).to_dict() for card in cards]))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

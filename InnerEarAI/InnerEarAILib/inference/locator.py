@@ -6,16 +6,26 @@ that the air round a head or the size of the field does not matter. What it mark
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy import ndimage
 
-from InnerEarAILib.inference.predictor import predict
+from InnerEarAILib.inference.device import choose_precision
+from InnerEarAILib.inference.execution import (
+    ExecutionPlan,
+    NotFiniteError,
+    first_that_fits,
+    memory_ladder,
+    outputs,
+    prepared_network,
+    usual_batch_size,
+)
 from InnerEarAILib.inference.tiling import locator_blocks
 from InnerEarAILib.model_store import ModelCard
-from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
+from InnerEarAILib.preprocessing import CLIP_QUANTILES, lattice_grid, normalise, resample
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.volume import Grid, InputError, Volume
 
@@ -27,6 +37,15 @@ LEAST_VOLUME_MM3 = 100.0
 
 SAME_EAR_MM = 15.0
 """Marks whose centres are closer belong to one labyrinth (its extent is about 15 mm along each patient axis)."""
+
+
+DARK_SHARE = 0.25
+"""Voxels below this share of the way from the scan's 1st to its 99th percentile are dark: in a head, air."""
+
+LEAST_BRIGHT_MM3 = 1000.0
+"""A block with less that is not dark is not searched: the bone round a labyrinth has several times as much; ours."""
+
+Block = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -62,23 +81,16 @@ def locate_ears(
     corners = volume.grid.corners_lps()
     grid = lattice_grid(corners.min(0), corners.max(0), card.spacing_mm, card.tile_voxels)
     coarse = resample(volume, grid, cubic=False)
-    probability = np.zeros(grid.shape, np.float32)
-    blocks = locator_blocks(grid.shape, card.tile_voxels, card.spacing_mm)
-    for number, block in enumerate(blocks):
-        progress.step("Finding the ears", number / len(blocks))
-        try:
-            normalised = normalise(coarse[block])
-        except InputError:
-            continue  # nothing but air, or outside the scan
-        seen = predict(
-            network,
-            normalised,
-            tile=card.tile_voxels,
-            views=1,
-            device=device,
-            agreeing_precisions=card.agreeing_precisions,
-        )
-        probability[block] = np.maximum(probability[block], seen.probability)
+    blocks = _bright_blocks(coarse, locator_blocks(grid.shape, card.tile_voxels, card.spacing_mm), card.spacing_mm)
+    if not blocks:
+        return ()
+    batch_size = min(usual_batch_size(device, card.tile_voxels), len(blocks))
+    precision = choose_precision("auto", device, card.agreeing_precisions)
+    probability = first_that_fits(
+        lambda plan: _searched(coarse, blocks, prepared_network(network, plan, heatmaps=False), plan, progress),
+        memory_ladder(device, precision, batch_size),
+        progress,
+    ).result
     # The padding that normalise() puts outside the scan cannot hold an ear.
     probability[~np.isfinite(coarse)] = 0
     return gather_candidates(probability, grid)
@@ -118,3 +130,44 @@ def gather_candidates(
     ]
     real = [c for c in candidates if c.volume_mm3 >= least_volume_mm3]
     return tuple(sorted(real, key=lambda c: -c.probability * c.volume_mm3)[:2])
+
+
+def _bright_blocks(coarse: np.ndarray, blocks: Sequence[Block], spacing_mm: float) -> list[Block]:
+    """The blocks that are not all air: an ear lies in bone and soft tissue."""
+    known = coarse[np.isfinite(coarse)]
+    if known.size == 0:
+        return []
+    low, high = np.quantile(known, CLIP_QUANTILES)
+    bright = coarse >= low + DARK_SHARE * (high - low)  # never where the scan has no value, NaN
+    least_voxels = LEAST_BRIGHT_MM3 / spacing_mm**3
+    return [block for block in blocks if np.count_nonzero(bright[block]) >= least_voxels]
+
+
+def _searched(
+    coarse: np.ndarray, blocks: Sequence[Block], network: torch.nn.Module, plan: ExecutionPlan, progress: Progress
+) -> np.ndarray:
+    """The highest probability that any block gives to each voxel."""
+    probability = np.zeros(coarse.shape, np.float32)
+    dtype = getattr(torch, plan.precision)
+
+    def batches() -> Iterator[tuple[list[Block], torch.Tensor]]:
+        for first in range(0, len(blocks), plan.batch_size):
+            progress.step("Finding the ears", first / len(blocks))
+            batch, tiles = [], []
+            for block in blocks[first : first + plan.batch_size]:
+                try:
+                    tiles.append(torch.from_numpy(normalise(coarse[block])).to(dtype))
+                except InputError:
+                    continue  # the same value everywhere
+                batch.append(block)
+            if batch:
+                yield batch, torch.stack(tiles)[:, None]
+
+    with torch.no_grad():
+        for batch, maps, _ in outputs(network, batches(), plan):
+            seen = maps[:, 0].cpu().numpy()
+            if not np.isfinite(seen).all():
+                raise NotFiniteError
+            for block, of_block in zip(batch, seen, strict=True):
+                np.maximum(probability[block], of_block, out=probability[block])
+    return probability

@@ -28,6 +28,23 @@ BLOCK_OVERLAP_MM = 24.0
 
 
 @dataclass(frozen=True)
+class Slab:
+    """Tiles that are merged together, in one or more layers along k.
+
+    Attributes:
+        first: first plane k of the padded volume that its tiles touch.
+        final: planes before it are touched by no later slab.
+        stop: end of the planes that its tiles touch.
+        starts_kji: first voxel of each tile in the padded volume.
+    """
+
+    first: int
+    final: int
+    stop: int
+    starts_kji: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True)
 class Tiling:
     """A volume as overlapping cubic tiles.
 
@@ -67,12 +84,30 @@ class Tiling:
         inner = [slice(before, before + size) for (before, _), size in zip(self.padding, self.shape, strict=True)]
         return padded[(..., *inner)]
 
-    def total_weight(self, tile_weight: Tensor) -> Tensor:
-        """Sum of the tile weights (n, n, n) at each voxel of the padded volume."""
-        total = tile_weight.new_zeros(self.padded_shape)
-        for start in self.starts_kji:
-            total[self.window(start)] += tile_weight
-        return total
+    @property
+    def slabs(self) -> tuple[Slab, ...]:
+        """The tiles by layers along k, from the first plane to the last.
+
+        Layers that share more than half a tile are one slab, up to two tiles high.
+        """
+        layers = sorted({start[0] for start in self.starts_kji})
+        groups: list[list[int]] = []
+        for layer in layers:
+            near = groups and 2 * (layer - groups[-1][-1]) < self.tile_voxels
+            if near and layer - groups[-1][0] <= self.tile_voxels:
+                groups[-1].append(layer)
+            else:
+                groups.append([layer])
+        ends = [group[0] for group in groups[1:]] + [self.padded_shape[0]]
+        return tuple(
+            Slab(
+                group[0],
+                end,
+                group[-1] + self.tile_voxels,
+                tuple(start for start in self.starts_kji if start[0] in group),
+            )
+            for group, end in zip(groups, ends, strict=True)
+        )
 
 
 def tile_volume(shape: Sequence[int], tile_voxels: int, overlap_voxels: int) -> Tiling:

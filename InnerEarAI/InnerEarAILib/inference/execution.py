@@ -1,0 +1,225 @@
+"""Where a network runs, how much of it at a time, and the way down when memory does not suffice."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from InnerEarAILib.inference.device import Precision
+from InnerEarAILib.networks.dual_head_unet import NetworkOutput
+from InnerEarAILib.progress import Progress
+
+Result = TypeVar("Result")
+Batch = TypeVar("Batch")
+
+GPU_BATCH_VOXELS = 4 * 128**3
+"""Voxels that a GPU is given at a time: four of the paper's tiles, or correspondingly more small ones."""
+
+MOST_TILES_AT_A_TIME = 32
+
+BATCHES_IN_FLIGHT = 2
+"""CUDA batches queued before the host waits: enough to keep the device busy, few enough to cancel promptly."""
+
+AUTOTUNED_BATCHES = 50
+"""From so many batches on it pays to let cuDNN try which of its convolutions is the fastest; ours, not measured."""
+
+
+@dataclass(frozen=True)
+class ExecutionPlan:
+    """Where the work is done.
+
+    Attributes:
+        device: of the network.
+        accumulators: device of the volumes that the tiles are merged in.
+        batch_size: tiles at a time.
+        precision: of weights and feature maps; merging is always float32.
+    """
+
+    device: torch.device
+    accumulators: torch.device
+    batch_size: int
+    precision: Precision
+
+    def __str__(self) -> str:
+        place = "" if self.accumulators == self.device else f", results on the {self.accumulators.type.upper()}"
+        return f"{self.device.type.upper()}{place}, {self.batch_size} tile(s) at a time"
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Result]):
+    """What came out, by which plan, and a sentence for each plan that was given up."""
+
+    result: Result
+    plan: ExecutionPlan
+    fallbacks: tuple[str, ...]
+
+
+class NotFiniteError(ArithmeticError):
+    """The network's output has infinities or NaN."""
+
+
+def usual_batch_size(device: torch.device, tile: int) -> int:
+    """Tiles of that edge length at a time: a CPU gains nothing from more than one, a GPU is to be filled."""
+    if device.type != "cuda":
+        return 1
+    return min(max(GPU_BATCH_VOXELS // tile**3, 1), MOST_TILES_AT_A_TIME)
+
+
+def memory_ladder(device: torch.device, precision: Precision, batch_size: int) -> tuple[ExecutionPlan, ...]:
+    """The plans to try, each needing less memory on the device: results on the CPU, smaller batches, all on the CPU."""
+    cpu = torch.device("cpu")
+    plans = [ExecutionPlan(device, device, batch_size, precision)]
+    if device != cpu:
+        plans.append(replace(plans[-1], accumulators=cpu))
+    while plans[-1].batch_size > 1:
+        plans.append(replace(plans[-1], batch_size=plans[-1].batch_size // 2))
+    if device != cpu:
+        plans.append(ExecutionPlan(cpu, cpu, 1, "float32"))
+    return tuple(plans)
+
+
+def first_that_fits(
+    attempt: Callable[[ExecutionPlan], Result], plans: Sequence[ExecutionPlan], progress: Progress
+) -> Outcome[Result]:
+    """Tries plans in turn: the next where memory runs out, the same in float32 where half precision overflows.
+
+    Args:
+        attempt: does all of the work by a plan; raises NotFiniteError where the network's output is not finite.
+        plans: the memory ladder.
+        progress: hears a sentence for each plan that is given up.
+
+    Raises:
+        ValueError: if the output is not finite in float32 either.
+        torch.OutOfMemoryError: if even the last plan needs too much.
+    """
+    remaining = deque(plans)
+    fallbacks: list[str] = []
+    while True:
+        plan = remaining.popleft()
+        try:
+            return Outcome(attempt(plan), plan, tuple(fallbacks))
+        except NotFiniteError:
+            if plan.precision == "float32":
+                raise ValueError("the network's output is not finite; its weights are unusable") from None
+            sentence = f"The network overflowed in {plan.precision}; it goes on in float32."
+            remaining = deque(replace(other, precision="float32") for other in (plan, *remaining))
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error) or not remaining:
+                raise
+            sentence = f"Memory did not suffice ({plan}); it goes on with: {remaining[0]}."
+        # Out here the failed attempt's traceback is gone, and with it the last references to its tensors.
+        if plan.device.type == "cuda":
+            torch.cuda.empty_cache()
+        progress.note(sentence)
+        fallbacks.append(sentence)
+
+
+def prepared_network(network: nn.Module, plan: ExecutionPlan, heatmaps: bool = True) -> nn.Module:
+    """A copy of a network, where and in the number format that the plan wants, in evaluation mode.
+
+    Args:
+        network: stays as it is.
+        plan: where it will run.
+        heatmaps: False leaves out the decoder of the heatmaps where there is one beside that of the segmentation: two
+            fifths of the work.
+    """
+    light = copy.copy(network)
+    if not heatmaps and None not in (getattr(network, head, None) for head in ("segmentation_head", "heatmap_head")):
+        # The dictionary of submodules is what a shallow copy shares with the caller's network.
+        light._modules = {**network._modules, "heatmap_head": None}
+    own = copy.deepcopy(light).eval()
+    return own.to(device=plan.device, dtype=getattr(torch, plan.precision), memory_format=torch.channels_last_3d)
+
+
+def outputs(
+    network: nn.Module, batches: Iterable[tuple[Batch, Tensor]], plan: ExecutionPlan
+) -> Iterator[tuple[Batch, Tensor, bool]]:
+    """The network's maps of one batch of tiles after the other, on the device of the accumulators.
+
+    Where they go from a GPU to the host, each batch travels while the next is computed.
+
+    Args:
+        network: as `prepared_network` gives it.
+        batches: anything that says what a batch is, and its tiles (b, 1, n, n, n) in the plan's number format, on the
+            device of the accumulators.
+        plan: where the network runs.
+
+    Yields:
+        What says what the batch is; probability (if any) and heatmaps (if any) as channels of one float32 tensor,
+        (b, c, n, n, n); whether the first of them is the probability.
+    """
+    pace = _Pace(plan.device)
+    travelling: tuple[tuple[Batch, Tensor, bool], torch.cuda.Event] | None = None
+    for batch, tiles in batches:
+        on_device = _sent(tiles, plan.device)
+        output = network(on_device.contiguous(memory_format=torch.channels_last_3d))
+        maps, has_segmentation = _maps(output), output.segmentation is not None
+        if plan.device.type != "cuda" or plan.accumulators.type == "cuda":
+            pace.keep()
+            yield batch, maps.to(plan.accumulators), has_segmentation
+            continue
+        host = torch.empty(maps.shape, dtype=maps.dtype, pin_memory=True).copy_(maps, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record(torch.cuda.current_stream(plan.device))
+        if travelling is not None:
+            travelling[1].synchronize()
+            yield travelling[0]
+        travelling = ((batch, host, has_segmentation), arrived)
+    if travelling is not None:
+        travelling[1].synchronize()
+        yield travelling[0]
+
+
+def autotuned(plan: ExecutionPlan, batches: int) -> AbstractContextManager:
+    """Lets cuDNN choose its convolutions by trial where that many batches are worth the trials."""
+    if plan.device.type != "cuda" or batches < AUTOTUNED_BATCHES:
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=torch.backends.cudnn.allow_tf32)
+
+
+class _Pace:
+    """Keeps the host at most BATCHES_IN_FLIGHT ahead of a CUDA device, so that progress and cancelling are true."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.events: deque[torch.cuda.Event] = deque()
+
+    def keep(self) -> None:
+        if self.device.type != "cuda":
+            return
+        event = torch.cuda.Event()
+        event.record(torch.cuda.current_stream(self.device))
+        self.events.append(event)
+        if len(self.events) > BATCHES_IN_FLIGHT:
+            self.events.popleft().synchronize()
+
+
+def _sent(tiles: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda" and tiles.device.type == "cpu":
+        return tiles.pin_memory().to(device, non_blocking=True)
+    return tiles.to(device)
+
+
+def _maps(output: NetworkOutput) -> Tensor:
+    parts = []
+    if output.segmentation is not None:
+        if output.segmentation.shape[1] != 1:
+            raise ValueError(f"one segmentation channel is expected, the network has {output.segmentation.shape[1]}")
+        parts.append(torch.sigmoid(output.segmentation.float()))
+    if output.heatmaps is not None:
+        parts.append(output.heatmaps.float())
+    return torch.cat(parts, dim=1)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # The CPU allocator and cuDNN raise plain RuntimeErrors.
+    return any(text in str(error) for text in ("not enough memory", "out of memory", "CUDNN_STATUS_ALLOC_FAILED"))
