@@ -19,6 +19,14 @@ PANEL_PIXELS = 400
 """Width of Slicer's module panel on a laptop."""
 
 
+slicer.qMRMLNodeComboBox = slicer_widgets.qMRMLNodeComboBox
+slicer.qMRMLWidget = slicer_widgets.qMRMLWidget
+pythonqt.install(
+    custom_widgets={name: getattr(slicer_widgets, name) for name in slicer_widgets.__all__},
+    ctk_widgets={"ctkCollapsibleButton": slicer_widgets.ctkCollapsibleButton},
+)
+
+
 class PanelWindow:
     """The module's panel over a host's scene, as Slicer opens it.
 
@@ -90,17 +98,15 @@ def set_dark(dark: bool) -> None:
 
 
 def _application(settings: Path) -> QtWidgets.QApplication:
-    application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([sys.argv[0]])
-    application.setStyle("Fusion")
-    QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)
+    application = QtWidgets.QApplication.instance()
+    if application is None:
+        application = QtWidgets.QApplication([sys.argv[0]])
+        application.setStyle("Fusion")
+        application.setOrganizationName("InnerEarAI")
+        application.setApplicationName("tests")
+        QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)
     QtCore.QSettings.setPath(QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope, str(settings))
-    application.setOrganizationName("InnerEarAI")
-    application.setApplicationName("tests")
-    widgets = {name: getattr(slicer_widgets, name) for name in ("qMRMLNodeComboBox", "qMRMLWidget")}
-    ctk = {"ctkCollapsibleButton": slicer_widgets.ctkCollapsibleButton}
-    pythonqt.install({**widgets, **ctk}, ctk)
-    for name, kind in widgets.items():
-        setattr(slicer, name, kind)
     slicer.app.processEvents = application.processEvents
+    slicer.app.topLevelWidgets = application.topLevelWidgets
     slicer.modules.innerearai = types.SimpleNamespace(path=str(module_folder() / "InnerEarAI.py"))
     return application

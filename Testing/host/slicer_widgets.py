@@ -8,6 +8,8 @@ from PySide6 import QtCore, QtGui, QtWidgets
 
 from host.pythonqt import as_in_pythonqt
 
+__all__ = ["ctkCollapsibleButton", "qMRMLNodeComboBox", "qMRMLWidget"]
+
 
 class _NodeComboBox(QtWidgets.QComboBox):
     """qMRMLNodeComboBox: the nodes of some classes, by name; follows the scene."""

@@ -64,6 +64,7 @@ class Child:
         with open(folder / EVENTS_FILE, "wb") as events, open(folder / LOG_FILE, "wb") as log:
             self._process = subprocess.Popen(
                 list(command),
+                bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=events,
                 stderr=log,
@@ -100,7 +101,6 @@ class Child:
         self._cancelled_at = time.monotonic()
         try:
             self._process.stdin.write(b"cancel\n")
-            self._process.stdin.flush()
         except OSError:
             # It has ended already: there is nobody to hear it.
             return

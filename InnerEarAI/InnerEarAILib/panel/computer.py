@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from InnerEarAILib import __version__
-from InnerEarAILib.model_store import ModelCard, choose_model, default_directory, list_models
+from InnerEarAILib.model_store import ModelCard, ModelError, choose_model, list_models
 from InnerEarAILib.segmenter_options import SegmenterOptions
 from InnerEarAILib.time_estimate import Speed, estimated_seconds
 from InnerEarAILib.volume import Grid
@@ -113,5 +113,8 @@ def installation_identity() -> str:
         torch = importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:
         torch = "none"
-    weights = " ".join(card.weights_sha256[:12] for card in list_models())
-    return f"{__version__} torch {torch} {default_directory().name} {weights}"
+    try:
+        weights = " ".join(card.weights_sha256[:12] for card in list_models())
+    except ModelError:
+        weights = "damaged"
+    return f"{__version__} torch {torch} {weights}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import qt
@@ -23,16 +23,12 @@ SETTING = "InnerEarAI/computer"
 class ComputerWatch:
     """What is known, and the probe that finds it out.
 
-    Args:
-        probe_command: see Probe.
-
     Attributes:
         computer: None where nothing is known yet.
         log: of a probe that failed.
     """
 
-    def __init__(self, probe_command: Sequence[str] | None = None) -> None:
-        self._probe_command = probe_command
+    def __init__(self) -> None:
         self._probe: Probe | None = None
         self.log = ""
         self.computer = Computer.from_json(slicer.util.settingsValue(SETTING, ""))
@@ -74,7 +70,7 @@ class ComputerWatch:
         """Starts a probe where one is needed and can be done; whether one is going on."""
         if self.computer is None and self._probe is None and self.state == "probing":
             try:
-                self._probe = Probe(self._probe_command)
+                self._probe = Probe()
             except OSError as error:
                 self.log = str(error)
         return self.is_probing

@@ -70,12 +70,19 @@ def device_hint(computer: Computer | None, state: ProbeState, choice: str, torch
     if not device.startswith("cpu"):
         return _("Found: {description}.").format(description=description)
     if computer.no_gpu:
-        return _(
-            "No GPU found: {reason}. The CPU is used ({description}). If there is an NVIDIA GPU, reinstall PyTorch "
-            "for it in the module PyTorch Utils."
-        ).format(reason=computer.no_gpu, description=description.removeprefix("CPU, "))
-    return _("The CPU is used ({description}); a GPU would be faster.").format(
-        description=description.removeprefix("CPU, ")
+        return _("No GPU found: {reason}. The CPU is used, {threads}.").format(
+            reason=computer.no_gpu, threads=description.removeprefix("CPU, ")
+        )
+    return _("The CPU is used, {threads}; a GPU would be faster.").format(threads=description.removeprefix("CPU, "))
+
+
+def device_advice(computer: Computer | None) -> str:
+    """What can be done about a GPU that is not found; for a tooltip."""
+    if computer is None or not computer.no_gpu:
+        return ""
+    return _(
+        "If this computer has an NVIDIA GPU, update its driver, then reinstall PyTorch in the module PyTorch Utils: it "
+        "chooses the build that fits the driver."
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +46,10 @@ class Panel:
     Args:
         ui: the widgets of InnerEarAI.ui by name.
         logic: InnerEarAILogic; adds results to the scene.
-        worker_command: takes the place of the worker's command, before the job's folder; for tests.
-        probe_command: takes the place of the probe's command; for tests.
     """
 
-    def __init__(
-        self,
-        ui: Any,
-        logic: Any,
-        worker_command: Sequence[str] | None = None,
-        probe_command: Sequence[str] | None = None,
-    ) -> None:
-        self._ui, self._logic, self._worker_command = ui, logic, worker_command
+    def __init__(self, ui: Any, logic: Any) -> None:
+        self._ui, self._logic = ui, logic
         self._parameters: Any = None
         self._observation: tuple[Any, int] | None = None
         self._run: Run | None = None
@@ -66,7 +57,7 @@ class Panel:
         self._expected_seconds: float | None = None
         self._message, self._log = "", ""
         self._cancelling = self._refresh_is_due = self._closed = False
-        self._computer = ComputerWatch(probe_command)
+        self._computer = ComputerWatch()
         self._controls = Controls(ui, self._on_choice)
         self._results = ResultsView(ui)
         self._timer = qt.QTimer()
@@ -106,10 +97,9 @@ class Panel:
             qt.QTimer.singleShot(0, self._refresh_when_due)
 
     def abandon(self, reason: str) -> None:
-        """Ends a run at once, if there is one; the scene stays as it is."""
-        if self._run is not None:
-            self._message = reason
-            self._forget_run()
+        """Ends a run at once and says why; where there is none, forgets what was said last. The scene stays as it is."""
+        self._message, self._log = reason if self._run is not None else "", ""
+        self._forget_run()
 
     def close(self) -> None:
         """Ends all that goes on; the panel is not used again."""
@@ -145,9 +135,13 @@ class Panel:
         # Both would want the whole computer.
         self._computer.stop()
         options = options_of(self._parameters)
-        self._expected_seconds = self._computer.seconds_for(volume.grid, SegmenterOptions(**options))
         try:
-            self._run = Run(volume, options, self._worker_command)
+            self._expected_seconds = self._computer.seconds_for(volume.grid, SegmenterOptions(**options))
+        except ModelError as error:
+            self._message = str(error)
+            return
+        try:
+            self._run = Run(volume, options)
         except OSError as error:
             self._message = _("The computation could not be started ({error}); is the disk full?").format(error=error)
             return
@@ -179,9 +173,12 @@ class Panel:
             outcome = self._run.poll()
             if outcome is not None:
                 self._finish(outcome)
-        if self._run is None and not self._computer.is_probing:
+        if self._run is not None:
+            self._refresh_progress()
+            return
+        if not self._computer.is_probing:
             self._timer.stop()
-        self._refresh_progress() if self._run is not None else self._refresh()
+        self._refresh()
 
     def _finish(self, outcome: Outcome) -> None:
         run, node = self._run, self._run_node
@@ -315,5 +312,8 @@ class Panel:
             ui.modelHint.toolTip = "" if card is None else card.limits
         except (InputError, ModelError) as error:
             ui.timeLabel.text, ui.modelHint.text = "", str(error)
+        ui.timeLabel.visible = bool(ui.timeLabel.text)
         ui.modelHint.visible = bool(ui.modelHint.text)
-        ui.deviceHint.text = hints.device_hint(computer.computer, computer.state, options.device, torch_is_unfit())
+        chosen = self._parameters.device
+        ui.deviceHint.text = hints.device_hint(computer.computer, computer.state, chosen, torch_is_unfit())
+        ui.deviceHint.toolTip = hints.device_advice(computer.computer)

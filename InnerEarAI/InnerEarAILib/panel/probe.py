@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,6 @@ from InnerEarAILib.worker import PROBE
 class Probe:
     """A running probe; `poll` says now and then whether it is over.
 
-    Args:
-        command: the whole command; None for the worker in Slicer's Python.
-
     Raises:
         OSError: if it cannot be started.
 
@@ -27,13 +23,13 @@ class Probe:
         log: what the process wrote beside, and what it said of its failure.
     """
 
-    def __init__(self, command: Sequence[str] | None = None) -> None:
+    def __init__(self) -> None:
         self.computer: Computer | None = None
         self.log = ""
         self._events: list[dict[str, Any]] = []
         self._folder = Path(tempfile.mkdtemp(prefix="InnerEarAI-probe-"))
         try:
-            self._child = Child(command or python_command("InnerEarAILib.worker", PROBE), self._folder)
+            self._child = Child(python_command("InnerEarAILib.worker", PROBE), self._folder)
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise

@@ -27,8 +27,8 @@ class ResultsView:
         self._ui = ui
         self._ears: Any = None
         self.record: RunRecord | None = None
-        ui.show3DButton.connect("clicked(bool)", self._show_3d)
-        ui.showUncertaintyButton.connect("clicked(bool)", self._show_uncertainty)
+        ui.show3DButton.connect("clicked()", self._switch_3d)
+        ui.showUncertaintyButton.connect("clicked()", self._switch_uncertainty)
 
     def show(self, record: RunRecord | None) -> None:
         """Shows a run's results, or hides the section where there are none."""
@@ -56,8 +56,6 @@ class ResultsView:
 
     def _add_ear(self, layout: Any, ear: Mapping[str, Any]) -> None:
         side = ear["side"]
-        grid = qt.QGridLayout()
-        grid.setColumnStretch(1, 1)
         red, green, blue = (round(255 * part) for part in SEGMENT_COLOURS[side])
         title = qt.QLabel()
         title.text = _("<b>{ear}</b>, labyrinth {volume:.0f} mm³").format(
@@ -72,6 +70,8 @@ class ResultsView:
         header.addWidget(title, 1)
         header.addWidget(jump)
         layout.addLayout(header)
+        grid = qt.QGridLayout()
+        grid.setColumnStretch(1, 1)
         for number, landmark in enumerate(ear["landmarks"]):
             point = qt.QPushButton(landmark["name"])
             point.name = f"landmark_{side}_{number}"
@@ -89,13 +89,24 @@ class ResultsView:
             layout.addWidget(text)
 
     def _follow_display(self) -> None:
-        """The buttons show what the scene shows."""
+        """The buttons say what they would do now."""
         ui, record = self._ui, self.record
-        display = record.segmentation.GetDisplayNode()
-        ui.show3DButton.checked = display is not None and bool(display.GetVisibility3D())
+        ui.show3DButton.text = _("Hide in 3D") if self._is_shown_in_3d() else _("Show in 3D")
         ui.showUncertaintyButton.enabled = record.uncertainty is not None
-        ui.showUncertaintyButton.checked = record.uncertainty is not None and any(
-            composite.GetForegroundVolumeID() == record.uncertainty.GetID()
+        ui.showUncertaintyButton.toolTip = (
+            _("How much the views differ, as a colour over the scan")
+            if record.uncertainty is not None
+            else _("It was not computed: that takes ten views")
+        )
+        ui.showUncertaintyButton.text = _("Hide uncertainty") if self._uncertainty_is_shown() else _("Show uncertainty")
+
+    def _is_shown_in_3d(self) -> bool:
+        display = self.record.segmentation.GetDisplayNode()
+        return display is not None and bool(display.GetVisibility() and display.GetVisibility3D())
+
+    def _uncertainty_is_shown(self) -> bool:
+        return self.record.uncertainty is not None and any(
+            composite.GetForegroundVolumeID() == self.record.uncertainty.GetID()
             for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
         )
 
@@ -118,21 +129,26 @@ class ResultsView:
             logic.JumpSlicesToNthPointInMarkup(node_id, number, True)
             logic.FocusCamerasOnNthPointInMarkup(node_id, number)
 
-    def _show_3d(self, on: bool) -> None:
+    def _switch_3d(self) -> None:
+        on = not self._is_shown_in_3d()
         self.record.segmentation.CreateClosedSurfaceRepresentation()
+        self.record.segmentation.CreateDefaultDisplayNodes()
         display = self.record.segmentation.GetDisplayNode()
-        display.SetVisibility(True)
+        if on:
+            display.SetVisibility(True)
         display.SetVisibility3D(on)
         if on and slicer.app.layoutManager() is not None:
             slicer.util.resetThreeDViews()
+        self._follow_display()
 
-    def _show_uncertainty(self, on: bool) -> None:
-        shown = self.record.uncertainty if on else None
+    def _switch_uncertainty(self) -> None:
+        shown = None if self._uncertainty_is_shown() else self.record.uncertainty
         slicer.util.setSliceViewerLayers(foreground=shown, foregroundOpacity=UNCERTAINTY_OPACITY)
         legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(self.record.uncertainty)
         if legend is not None:
             # It follows the layers only where a user's hand changes them.
             legend.Modified()
+        self._follow_display()
 
 
 def _certainty(landmark: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -50,7 +50,6 @@ class Run:
     Args:
         volume: the scan.
         options: fields of SegmenterOptions.
-        command: program and arguments before the job's folder; None for the worker in Slicer's Python.
 
     Raises:
         OSError: if the job cannot be written or the process not be started; nothing is left behind.
@@ -61,7 +60,7 @@ class Run:
         notes: what the user should know of, so far.
     """
 
-    def __init__(self, volume: Volume, options: Mapping[str, Any], command: Sequence[str] | None = None) -> None:
+    def __init__(self, volume: Volume, options: Mapping[str, Any]) -> None:
         self.step, self.fraction = "", 0.0
         self.notes: list[str] = []
         self.options = dict(options)
@@ -75,8 +74,8 @@ class Run:
             job = self._folder / "job"
             job.mkdir()
             write_job(job, volume, options)
-            command = python_command("InnerEarAILib.worker") if command is None else command
-            self._child: Child | None = Child([*command, str(job)], self._folder)
+            command = python_command("InnerEarAILib.worker", str(job))
+            self._child: Child | None = Child(command, self._folder)
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise

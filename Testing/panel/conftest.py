@@ -1,0 +1,94 @@
+"""The panel over a host's scene, with a child process that answers as a test wants it to."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import slicer
+from PySide6 import QtCore
+
+from host.panel_window import PanelWindow
+from host.runtime import Host
+from InnerEarAILib.panel import probe, run
+from InnerEarAILib.panel.computer import Computer
+from InnerEarAILib.panel.computer_watch import SETTING
+from InnerEarAILib.time_estimate import Speed
+from panel.driving import CHILD, add_scan
+
+TESTING = Path(__file__).resolve().parents[1]
+
+COMPUTER = Computer(
+    {"cpu": "CPU, 8 threads"},
+    "PyTorch 2.13.0+cpu has no CUDA support",
+    2.0,
+    (Speed("clinical", "cpu", "float32", 1.0), Speed("locator", "cpu", "float32", 0.5)),
+)
+"""What a probe has found on a computer without a GPU."""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    """Where the application's settings of a test are."""
+    return tmp_path / "settings"
+
+
+@pytest.fixture
+def known_computer(settings: Path) -> None:
+    """The settings of a computer that was looked at before."""
+    QtCore.QSettings.setPath(QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope, str(settings))
+    kept = QtCore.QSettings(QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope, "InnerEarAI", "tests")
+    kept.setValue(SETTING, COMPUTER.to_json())
+    kept.sync()
+
+
+@pytest.fixture
+def host() -> Host:
+    return Host()
+
+
+@pytest.fixture
+def panel(host: Host, settings: Path, known_computer: None) -> Iterator[PanelWindow]:
+    """The panel on a computer that is known, over an empty scene."""
+    faults = []
+    # Qt and VTK print what a slot raises and go on; a test must not.
+    before, sys.excepthook = sys.excepthook, lambda *fault: faults.append(fault)
+    window = PanelWindow(host, settings)
+    yield window
+    window.close()
+    sys.excepthook = before
+    if faults:
+        raise faults[0][1]
+
+
+@pytest.fixture
+def scan(panel: PanelWindow) -> slicer.vtkMRMLScalarVolumeNode:
+    """A scan, chosen in the panel."""
+    return add_scan(panel, "CT")
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Lets the child process answer by the body of a function (volume, options, progress) -> ScanResult."""
+
+    def answer(body: str) -> None:
+        script = CHILD.format(testing=str(TESTING), body=textwrap.indent(textwrap.dedent(body).strip(), "    "))
+        monkeypatch.setattr(run, "python_command", lambda module, *rest: [sys.executable, "-c", script, module, *rest])
+
+    return answer
+
+
+@pytest.fixture
+def probe_says(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets the probe's process say these events, wait so many seconds, and end with an exit code."""
+
+    def say(*events: dict, seconds: float = 0.0, exit_code: int = 0) -> None:
+        lines = "\n".join(json.dumps(event) for event in events)
+        script = f"import sys, time\nprint({lines!r}, flush=True)\ntime.sleep({seconds})\nsys.exit({exit_code})"
+        monkeypatch.setattr(probe, "python_command", lambda *arguments: [sys.executable, "-c", script])
+
+    return say

@@ -1,0 +1,84 @@
+"""The child process alone: lines, log, and its end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from InnerEarAILib.panel.child import Child, python_command
+
+
+def started(folder, script):
+    return Child([sys.executable, "-c", script], folder)
+
+
+def ended(child):
+    begin = time.monotonic()
+    while not child.ended():
+        assert time.monotonic() - begin < 30
+        time.sleep(0.01)
+    return child
+
+
+def test_a_line_is_told_of_once_and_when_it_is_whole(tmp_path):
+    script = """
+import sys, time
+sys.stdout.write('{"event": "st'); sys.stdout.flush(); time.sleep(0.3)
+sys.stdout.write('ep"}\\n{"event": "note", "sentence": "Größe"}\\n{"half'); sys.stdout.flush()
+"""
+    child = started(tmp_path, script)
+    seen = []
+    while not child.ended():
+        seen += child.new_events()
+    seen += child.new_events()
+    assert seen == [{"event": "step"}, {"event": "note", "sentence": "Größe"}]
+    assert child.new_events() == []
+    assert child.exit_code == 0
+
+
+def test_the_library_is_found_whatever_folder_slicer_is_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    child = ended(started(tmp_path, "import InnerEarAILib.progress; print('{}')"))
+    assert child.new_events() == [{}]
+
+
+def test_the_log_is_kept_apart_from_the_lines(tmp_path):
+    child = ended(started(tmp_path, "import sys; print('a traceback', file=sys.stderr)"))
+    assert child.new_events() == []
+    assert "a traceback" in child.log()
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks at processes in /proc")
+def test_killing_takes_what_the_child_has_started_along(tmp_path):
+    script = """
+import subprocess, sys, time
+grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print('{"pid": %d}' % grandchild.pid, flush=True)
+time.sleep(60)
+"""
+    child = started(tmp_path, script)
+    events = []
+    while not events:
+        events = child.new_events()
+        time.sleep(0.01)
+    child.kill()
+    time.sleep(0.2)
+    stat = Path(f"/proc/{events[0]['pid']}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_cancelling_twice_or_after_the_end_does_nothing(tmp_path):
+    child = ended(started(tmp_path, "pass"))
+    child.cancel()
+    child.cancel()
+    child.kill()
+    assert child.exit_code == 0
+
+
+def test_in_slicer_its_own_python_runs_the_module(monkeypatch):
+    assert python_command("a.b", "c") == [sys.executable, "-m", "a.b", "c"]
+    monkeypatch.setattr("shutil.which", lambda name: f"/slicer/bin/{name}")
+    assert python_command("a.b")[0] == "/slicer/bin/PythonSlicer"

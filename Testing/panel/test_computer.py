@@ -1,0 +1,158 @@
+"""What the panel knows of the computer: the probe, the settings, and the time that it tells."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from host.panel_window import PanelWindow
+from InnerEarAILib.panel import computer_watch
+from InnerEarAILib.panel.computer import Computer
+from InnerEarAILib.time_estimate import Speed
+from panel.conftest import COMPUTER
+from panel.driving import TWO_EARS, add_scan, finish, wait_until
+
+SPEEDS = [
+    {"event": "speed", "model": model, "device": device, "precision": "float32", "seconds_per_tile": seconds}
+    for model, device, seconds in (
+        ("clinical", "cuda:0", 0.05),
+        ("locator", "cuda:0", 0.02),
+        ("clinical", "cpu", 2.0),
+        ("locator", "cpu", 1.0),
+    )
+]
+STARTED = {"event": "started", "torch": "2.13.0", "seconds": 3.0}
+CPU = {"event": "device", "name": "cpu", "description": "CPU, 8 threads"}
+GPU = {"event": "device", "name": "cuda:0", "description": "NVIDIA RTX 4090, 24 GB"}
+NO_GPU = {"event": "no_gpu", "reason": "PyTorch 2.13.0+cpu has no CUDA support"}
+PROBED = {"event": "probed", "seconds": 5.0}
+
+
+@pytest.fixture
+def opened(host, settings):
+    """Opens the panel on a computer that was never looked at; closes all at the end."""
+    windows = []
+
+    def open_panel():
+        windows.append(PanelWindow(host, settings))
+        return windows[-1]
+
+    yield open_panel
+    for window in windows:
+        window.close()
+
+
+def probed(window):
+    wait_until(window, lambda: "Looking" not in window.widget.ui.deviceHint.text)
+    return window.widget.ui
+
+
+def test_until_it_is_known_the_panel_says_so_and_can_be_used(opened, probe_says):
+    probe_says(STARTED, seconds=60)
+    window = opened()
+    add_scan(window, "CT")
+    ui = window.widget.ui
+    assert "Measuring how fast this computer is" in ui.timeLabel.text
+    assert ui.deviceHint.text == "Looking for a GPU…"
+    assert ui.segmentButton.enabled
+
+
+def test_a_gpu_is_named_and_makes_runs_short(opened, probe_says):
+    probe_says(STARTED, GPU, CPU, *SPEEDS, PROBED)
+    window = opened()
+    add_scan(window, "CT")
+    ui = probed(window)
+    assert ui.deviceHint.text == "Found: NVIDIA RTX 4090, 24 GB."
+    assert ui.deviceSelector.findText("NVIDIA RTX 4090, 24 GB (cuda:0)") == ui.deviceSelector.findData("cuda:0") > 0
+    assert "About 5 seconds on this computer." in ui.timeLabel.text
+    ui.deviceSelector.currentIndex = ui.deviceSelector.findData("cpu")
+    assert "About 25 seconds on this computer." in ui.timeLabel.text
+    assert ui.deviceHint.text == "The CPU is used, 8 threads; a GPU would be faster."
+
+
+def test_no_gpu_is_said_with_the_reason_and_what_can_be_done(opened, probe_says):
+    probe_says(STARTED, NO_GPU, CPU, *SPEEDS[2:], PROBED)
+    ui = probed(opened())
+    assert ui.deviceHint.text == ("No GPU found: PyTorch 2.13.0+cpu has no CUDA support. The CPU is used, 8 threads.")
+    assert "reinstall PyTorch" in ui.deviceHint.toolTip
+
+
+def test_what_was_found_is_kept_for_the_next_start(opened, probe_says):
+    probe_says(STARTED, GPU, CPU, *SPEEDS, PROBED)
+    probed(opened())
+    probe_says(exit_code=1)
+    assert opened().widget.ui.deviceHint.text == "Found: NVIDIA RTX 4090, 24 GB."
+
+
+def test_another_pytorch_makes_it_look_again(opened, probe_says, monkeypatch):
+    probe_says(STARTED, GPU, CPU, *SPEEDS, PROBED)
+    probed(opened())
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "99.0")
+    probe_says(STARTED, NO_GPU, CPU, *SPEEDS[2:], PROBED)
+    assert "No GPU found" in probed(opened()).deviceHint.text
+
+
+def test_a_probe_that_fails_is_said_and_hinders_nothing(opened, probe_says):
+    probe_says(STARTED, {"event": "error", "kind": "model", "sentence": "The weights are damaged."}, exit_code=2)
+    window = opened()
+    add_scan(window, "CT")
+    ui = probed(window)
+    assert "could not be found out" in ui.deviceHint.text
+    assert "not known" in ui.timeLabel.text
+    assert ui.segmentButton.enabled
+    assert ui.logButton.visible
+
+
+def test_a_click_goes_before_the_probe(opened, probe_says, answers):
+    probe_says(STARTED, seconds=60)
+    window = opened()
+    add_scan(window, "CT")
+    answers(TWO_EARS)
+    assert "Found" in finish(window)
+
+
+def test_without_pytorch_nothing_is_started_and_it_is_said(opened, probe_says, monkeypatch):
+    monkeypatch.setattr(computer_watch, "installed_version", lambda name: None)
+    probe_says(STARTED, CPU, PROBED)
+    window = opened()
+    assert "not installed yet" in window.widget.ui.deviceHint.text
+    assert "once PyTorch is installed" in window.widget.ui.timeLabel.text
+    assert not window.widget.panel._computer.is_probing
+
+
+def test_closing_the_panel_ends_the_probe(opened, probe_says):
+    probe_says(STARTED, seconds=60)
+    window = opened()
+    process = window.widget.panel._computer._probe._child._process
+    begin = time.monotonic()
+    window.widget.cleanup()
+    assert process.poll() is not None
+    assert time.monotonic() - begin < 1
+
+
+def test_a_run_teaches_the_panel_its_speed(panel, scan, answers):
+    answers(
+        TWO_EARS.replace(
+            "return scan_result(ears, volume.name, volume.grid)",
+            """
+from dataclasses import replace
+result = scan_result(ears, volume.name, volume.grid)
+return replace(result, provenance={"model": "clinical", "execution.device": "cpu", "execution.precision": "float32",
+    "execution.tiles": 1, "execution.views": 10, "execution.seconds": 200.0})
+""",
+        )
+    )
+    before = panel.widget.ui.timeLabel.text
+    finish(panel)
+    assert before != panel.widget.ui.timeLabel.text
+    assert "4 minutes" in panel.widget.ui.timeLabel.text
+
+
+def test_what_is_kept_comes_back_and_what_is_damaged_counts_as_nothing():
+    assert Computer.from_json(COMPUTER.to_json()) == COMPUTER
+    for text in ("", "{", "[]", "null", '{"identity": 1}', replace(COMPUTER, identity="another").to_json()):
+        assert Computer.from_json(text) is None
+    slower = Speed("clinical", "cpu", "float32", 9.0)
+    assert COMPUTER.with_speed(slower).speeds == (COMPUTER.speeds[1], slower)

@@ -1,0 +1,144 @@
+"""The first use: what is listed, what is installed, and that declining leaves everything as it was."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+import slicer
+import slicer.util
+
+from InnerEarAILib.panel import installation
+from panel.driving import TWO_EARS, finish, node_ids
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """What is installed: a dictionary that tests and the fakes of the installers change."""
+    there = {}
+    monkeypatch.setattr(installation, "installed_version", there.get)
+    return there
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the user was asked, and what they answer."""
+    questions = types.SimpleNamespace(texts=[], answer=True)
+
+    def ask(text, **more):
+        questions.texts.append(text)
+        return questions.answer
+
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", ask)
+    return questions
+
+
+@pytest.fixture
+def calls(monkeypatch, installed):
+    """Stand-ins for PyTorchUtils and slicer.packaging that note what they were asked for."""
+    made = []
+
+    class PyTorchUtilsLogic:
+        def installTorch(self, askConfirmation=False, forceComputationBackend=None, torchVersionRequirement=None):  # noqa: N802, N803
+            made.append(("installTorch", torchVersionRequirement))
+            installed["torch"] = "2.13.0"
+            return types.ModuleType("torch")
+
+    def pip_ensure(requirements, requester=None, prompt_install=True):
+        made.append(("pip_ensure", requirements, requester, prompt_install))
+        installed["safetensors"] = "0.8"
+
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=PyTorchUtilsLogic))
+    monkeypatch.setitem(sys.modules, "slicer.packaging", types.SimpleNamespace(pip_ensure=pip_ensure))
+    return made
+
+
+def test_everything_is_listed_with_size_and_reason_beforehand(panel, scan, installed, asked, calls, answers):
+    answers(TWO_EARS)
+    status = finish(panel)
+    (text,) = asked.texts
+    for one in ("torch>=2.1.2", "runs the networks: about 0.8 GB", "safetensors>=0.4", "1.5 MB", "No data leave"):
+        assert one in text
+    assert calls == [
+        ("installTorch", installation.torch_versions()),
+        ("pip_ensure", ["safetensors>=0.4"], "InnerEarAI", False),
+    ]
+    assert "Found" in status
+
+
+def test_declining_leaves_everything_as_it_was_with_a_hint(panel, scan, installed, asked, calls):
+    before = node_ids()
+    asked.answer = False
+    status = finish(panel)
+    assert "Nothing was installed and nothing was changed." in status
+    assert "torch and safetensors" in status
+    assert "press the button again" in status
+    assert calls == []
+    assert node_ids() == before
+    assert panel.widget.ui.segmentButton.enabled
+
+
+def test_what_is_there_is_not_asked_for_again(panel, scan, installed, asked, calls, answers):
+    installed["torch"] = "2.12.0"
+    answers(TWO_EARS)
+    finish(panel)
+    assert "torch" not in asked.texts[0].replace("safetensors", "")
+    assert [call[0] for call in calls] == ["pip_ensure"]
+    finish(panel)
+    assert len(asked.texts) == 1
+
+
+def test_without_the_pytorch_extension_the_way_to_it_is_said(panel, scan, installed, asked, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    assert "install it by the Extensions Manager, restart Slicer" in finish(panel)
+
+
+def test_an_installation_that_fails_says_why(panel, scan, installed, asked, calls, monkeypatch):
+    def fail(*arguments, **choices):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(sys.modules["slicer.packaging"], "pip_ensure", fail)
+    status = finish(panel)
+    assert "safetensors could not be installed (no route to host)" in status
+    assert "connected to the internet?" in status
+
+
+def test_an_installer_that_does_nothing_is_noticed(panel, scan, installed, asked, calls, monkeypatch):
+    monkeypatch.setattr(sys.modules["slicer.packaging"], "pip_ensure", lambda *arguments, **choices: None)
+    assert "safetensors could not be installed" in finish(panel)
+
+
+def test_slicer_without_packaging_takes_pip_install(installed, monkeypatch):
+    taken = []
+    monkeypatch.setitem(sys.modules, "slicer.packaging", None)
+
+    def pip_install(requirement):
+        taken.append(requirement)
+        installed["safetensors"] = "0.8"
+
+    monkeypatch.setattr(slicer.util, "pip_install", pip_install)
+    installed["torch"] = "2.13.0"
+    installation.install(installation.missing_packages())
+    assert taken == ["safetensors>=0.4"]
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "versions"),
+    [
+        ("linux", "x86_64", ">=2.1.2,!=2.9.*"),
+        ("win32", "AMD64", ">=2.1.2,!=2.9.*,!=2.13.*"),
+        ("darwin", "x86_64", ">=2.1.2,!=2.9.*,<=2.2.2"),
+        ("darwin", "arm64", ">=2.1.2,!=2.9.*"),
+    ],
+)
+def test_each_system_gets_a_pytorch_that_works_on_it(monkeypatch, system, machine, versions):
+    monkeypatch.setattr(installation.sys, "platform", system)
+    monkeypatch.setattr(installation.platform, "machine", lambda: machine)
+    assert installation.torch_versions() == versions
+
+
+def test_an_unfit_pytorch_is_said_in_the_panel(panel, scan, installed):
+    installed["torch"] = "2.9.1"
+    panel.widget.enter()
+    assert "PyTorch 2.9" in panel.widget.ui.deviceHint.text

@@ -1,0 +1,204 @@
+"""A run from the panel: its course, its ends, and what happens to the scene meanwhile."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import slicer
+
+from panel.driving import (
+    GOES_ON,
+    HEARS_NOTHING,
+    TWO_EARS,
+    add_scan,
+    finish,
+    is_running,
+    node_ids,
+    start,
+    wait_until,
+)
+
+
+def job_folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("InnerEarAI-*"))
+
+
+def test_a_run_brings_both_ears_into_the_scene_and_says_so(panel, scan, answers):
+    before = job_folders()
+    answers(TWO_EARS)
+    status = finish(panel)
+    assert status.startswith("Found in 5 seconds: right and left ear.")
+    assert "A note." in status
+    assert slicer.util.getNode("CT inner ear").GetSegmentation().GetNumberOfSegments() == 2
+    assert not panel.widget.ui.progressBar.visible
+    assert job_folders() <= before
+
+
+def test_the_child_gets_every_choice(panel, scan, answers):
+    answers('raise InputError(" ".join(f"{key}={value}" for key, value in sorted(options.items())))')
+    ui = panel.widget.ui
+    ui.presetSelector.currentIndex = ui.presetSelector.findData("fast")
+    ui.earSelector.currentIndex = ui.earSelector.findData("left")
+    ui.viewsSelector.currentIndex = ui.viewsSelector.findData("10")
+    ui.regionSelector.currentIndex = ui.regionSelector.findData("whole")
+    assert finish(panel) == (
+        "contrast_matching=False device=auto ear=left locate=False model=auto output_grid=fine preset=fast views=10"
+    )
+
+
+def test_while_it_runs_the_button_cancels_and_the_choices_wait(panel, scan, answers):
+    answers(GOES_ON)
+    ui = panel.widget.ui
+    start(panel)
+    assert ui.segmentButton.text == "Cancel"
+    assert ui.progressBar.visible
+    assert "Segmenting, 25%. About" in ui.statusLabel.text
+    assert not ui.presetSelector.enabled
+    assert not ui.inputSelector.enabled
+    ui.segmentButton.click()
+    wait_until(panel, lambda: not is_running(panel))
+    assert ui.presetSelector.enabled
+
+
+@pytest.mark.parametrize("child", [GOES_ON, HEARS_NOTHING], ids=["listens", "hears nothing"])
+def test_cancel_takes_effect_within_a_second_and_leaves_nothing(panel, scan, answers, child):
+    before, folders = node_ids(), job_folders()
+    answers(child)
+    start(panel)
+    process = panel.widget.panel._run._child._process
+    begin = time.monotonic()
+    panel.widget.ui.segmentButton.click()
+    assert panel.widget.ui.segmentButton.text == "Cancelling…"
+    wait_until(panel, lambda: not is_running(panel))
+    assert time.monotonic() - begin < 1.0
+    assert process.poll() is not None
+    assert panel.widget.ui.statusLabel.text == "Cancelled; nothing was added to the scene."
+    assert node_ids() == before
+    assert job_folders() <= folders
+
+
+@pytest.mark.parametrize(
+    ("body", "words", "log_is_offered"),
+    [
+        ('raise InputError("The scan is a knee.")', ["The scan is a knee."], False),
+        ("raise MemoryError", ["memory was too small", "choose the CPU", "one view"], True),
+        ("raise ZeroDivisionError('a bug')", ["ZeroDivisionError: a bug", "report it"], True),
+        ("os._exit(3)", ["crashed (exit code 3)", "try the CPU"], True),
+        ("os.kill(os.getpid(), 9)", ["memory ran out", "crop the scan"], True),
+        ("from library.scans import scan_result; return scan_result([])", ["No inner ear was found in CT"], False),
+    ],
+    ids=["input", "memory", "bug", "crash", "killed", "no ear"],
+)
+def test_a_failure_is_a_sentence_with_a_way_out_and_the_scene_stays(panel, scan, answers, body, words, log_is_offered):
+    if "kill" in body and os.name == "nt":
+        pytest.skip("signals are POSIX")
+    before = node_ids()
+    answers(body)
+    status = finish(panel)
+    for one in words:
+        assert one in status
+    assert node_ids() == before
+    assert panel.widget.ui.segmentButton.enabled
+    assert panel.widget.ui.logButton.visible == log_is_offered
+
+
+def test_the_log_is_one_click_away_and_names_no_scan(panel, answers):
+    add_scan(panel, "Jane Doe")
+    answers("print('said by a library'); raise ZeroDivisionError('a bug')")
+    finish(panel)
+    panel.widget.ui.logButton.click()
+    (text,) = [
+        child.plainText
+        for window in panel.application.topLevelWidgets()
+        for child in window.children()
+        if getattr(child, "name", "") == "logText"
+    ]
+    for one in ("InnerEarAI 0", "torch 2", "'preset': 'standard'", "said by a library", "Traceback", "a bug"):
+        assert one in text
+    assert "Jane Doe" not in text
+
+
+def test_closing_the_scene_ends_the_run(panel, scan, answers):
+    answers(HEARS_NOTHING)
+    start(panel)
+    process = panel.widget.panel._run._child._process
+    slicer.mrmlScene.Clear()
+    panel.settle()
+    assert process.poll() is not None
+    assert not is_running(panel)
+    assert panel.widget.ui.statusLabel.text == "Cancelled, as the scene was closed."
+    assert not panel.widget.ui.segmentButton.enabled
+    assert add_scan(panel, "next")
+    assert panel.widget.ui.segmentButton.enabled
+
+
+def test_removing_the_scan_ends_the_run(panel, scan, answers):
+    answers(HEARS_NOTHING)
+    start(panel)
+    process = panel.widget.panel._run._child._process
+    slicer.mrmlScene.RemoveNode(scan)
+    panel.settle()
+    assert process.poll() is not None
+    assert not is_running(panel)
+    assert panel.widget.ui.statusLabel.text == "Cancelled, as the scan was removed from the scene."
+    assert panel.widget.ui.inputSelector.currentNode() is None
+
+
+def test_another_module_may_be_opened_while_it_runs(panel, scan, answers):
+    answers(TWO_EARS)
+    panel.widget.ui.segmentButton.click()
+    panel.widget.exit()
+    panel.parent.hide()
+    wait_until(panel, lambda: not is_running(panel))
+    panel.parent.show()
+    panel.widget.enter()
+    assert "Found" in panel.widget.ui.statusLabel.text
+
+
+def test_two_runs_in_a_row_give_two_results(panel, scan, answers):
+    answers(TWO_EARS)
+    finish(panel)
+    first = node_ids()
+    finish(panel)
+    names = [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")]
+    assert names == ["CT inner ear", "CT inner ear_1"]
+    panel.widget.ui.removeButton.click()
+    panel.settle()
+    assert node_ids() == first
+    assert "CT inner ear," in panel.widget.ui.resultsCaption.text
+
+
+def test_closing_the_panel_ends_the_run(panel, scan, answers):
+    answers(HEARS_NOTHING)
+    start(panel)
+    process = panel.widget.panel._run._child._process
+    panel.widget.cleanup()
+    assert process.poll() is not None
+
+
+def test_a_result_that_cannot_be_added_leaves_the_scene_and_a_log(panel, scan, answers, monkeypatch):
+    from InnerEarAILib import mrml
+
+    def fail(*arguments):
+        raise RuntimeError("no colour")
+
+    before = node_ids()
+    monkeypatch.setattr(mrml, "_add_uncertainty", fail)
+    answers(TWO_EARS)
+    assert finish(panel) == "The results could not be added to the scene (no colour)."
+    assert node_ids() == before
+    assert panel.widget.ui.logButton.visible
+
+
+def test_a_full_disk_is_said(panel, scan, monkeypatch):
+    from InnerEarAILib.panel import run
+
+    def fail(*arguments):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(run, "write_job", fail)
+    assert "could not be started (No space left on device)" in finish(panel)
