@@ -28,7 +28,7 @@ from InnerEarAILib.inference.locator import EarCandidate, gather_candidates, loc
 from InnerEarAILib.inference.postprocessing import THRESHOLD, labyrinth_mask, landmark_results, on_fine_lattice
 from InnerEarAILib.inference.predictor import Prediction, predict
 from InnerEarAILib.inference.quality import assess, centre_of_mass, is_inner_ear, side_by_chirality
-from InnerEarAILib.model_store import choose_model, list_models, load_card, load_network
+from InnerEarAILib.model_store import ModelError, choose_model, list_models, load_card, load_network
 from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.scan_checks import check_scan
@@ -110,6 +110,8 @@ class _Route:
             self.card = choose_model(spacing_mm, self.device, list_models(self.models_directory))
         else:
             self.card = load_card(self.options.model, self.models_directory)
+        if self.card.network.get("heads") == "heatmaps":
+            raise ModelError(f"The model {self.card.name} finds landmarks alone; choose one that draws the labyrinth.")
         self.progress.step(f"Loading the model {self.card.name}")
         self.network = load_network(self.card, self.device)
 
@@ -151,7 +153,7 @@ class _Route:
                 standard_deviation=None
                 if prediction.standard_deviation is None
                 else prediction.standard_deviation[window],
-                heatmaps=prediction.heatmaps[(slice(None), *window)],
+                heatmaps=None if prediction.heatmaps is None else prediction.heatmaps[(slice(None), *window)],
                 view_peaks=(),
             )
             start_ijk = [axis.start for axis in window][::-1]
@@ -207,7 +209,7 @@ class _Route:
             if np.count_nonzero(mask.voxels) * np.prod(mask.spacing_mm) < LEAST_LABYRINTH_MM3:
                 return None
             landmarks = landmark_results(prediction.heatmaps, prediction.view_peaks, grid, self.card.heatmap_amplitude)
-            if not is_inner_ear(landmarks):
+            if prediction.heatmaps is not None and not is_inner_ear(landmarks):
                 self.progress.note(
                     "A cavity that looked like a labyrinth was passed over: it lacks an ear's landmarks."
                 )

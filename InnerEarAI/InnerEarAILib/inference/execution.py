@@ -134,8 +134,10 @@ def prepared_network(network: nn.Module, plan: ExecutionPlan, heatmaps: bool = T
     if not heatmaps and None not in (getattr(network, head, None) for head in ("segmentation_head", "heatmap_head")):
         # The dictionary of submodules is what a shallow copy shares with the caller's network.
         light._modules = {**network._modules, "heatmap_head": None}
-    own = copy.deepcopy(light).eval()
-    return own.to(device=plan.device, dtype=getattr(torch, plan.precision), memory_format=torch.channels_last_3d)
+    own = copy.deepcopy(light).eval().to(device=plan.device, dtype=getattr(torch, plan.precision))
+    # Slices have no such layout, and a network of theirs refuses it.
+    flat = any(weight.ndim == 4 for weight in own.parameters())
+    return own if flat else own.to(memory_format=torch.channels_last_3d)
 
 
 def outputs(

@@ -70,19 +70,22 @@ def _largest(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
 
 
 def landmark_results(
-    heatmaps: np.ndarray, peaks: Sequence[Sequence[ViewPeak]], grid: Grid, amplitude: float
+    heatmaps: np.ndarray | None, peaks: Sequence[Sequence[ViewPeak]], grid: Grid, amplitude: float
 ) -> tuple[LandmarkResult, ...]:
     """The three landmarks: position by argmax with sub-voxel refinement, confidence from height and scatter.
 
     Args:
-        heatmaps: (3, k, j, i), mean over the views.
+        heatmaps: (3, k, j, i), mean over the views; None of a network that draws none.
         peaks: per view, per landmark: the view's own peak; a single view tells no scatter.
         grid: the heatmaps' grid.
         amplitude: of the heatmaps that the network was trained with.
 
     Returns:
-        In the order of LANDMARK_NAMES; without a position where the peak is below LEAST_PEAK of the amplitude.
+        In the order of LANDMARK_NAMES; without a position where the peak is below LEAST_PEAK of the amplitude, or where
+        there are no heatmaps.
     """
+    if heatmaps is None:
+        return tuple(LandmarkResult(name, None, 0.0) for name in LANDMARK_NAMES)
     results = []
     for channel, name in enumerate(LANDMARK_NAMES):
         peak = decode_heatmap(heatmaps[channel])
