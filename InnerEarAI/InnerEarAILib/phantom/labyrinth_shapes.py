@@ -15,6 +15,8 @@ FAR_MM = 8.0
 """Distance reported where a solid was not evaluated because the point is far from it; a lower bound."""
 
 _CHUNK = 65536
+_NEAREST_AT_ONCE = {"cpu": 4096}
+"""Points whose nearest sample is looked for in one piece: few enough that their distances stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ class Tube:
         """
         table = self._table.to(points)
         centres = table[:, :3]
-        nearest = torch.cdist(points, centres).argmin(1)
+        at_once = _NEAREST_AT_ONCE.get(points.device.type, len(points))
+        nearest = torch.cat([torch.cdist(piece, centres).argmin(1) for piece in points.split(max(at_once, 1))])
         best = None
         for lower in ((nearest - 1).clamp(min=0), nearest.clamp(max=len(table) - 2)):
             a, b = centres[lower], centres[lower + 1]

@@ -46,16 +46,18 @@ class BoneParameters:
         lateral_edge, medial_edge: x of the mastoid's outer surface and of the tip of the petrous apex.
         base_height: height of the skull base under the ear.
         mastoid_length: of the mastoid process below the skull base.
-        roughness: SD of the surfaces' irregularity.
+        roughness, undulation: SD of the surfaces' irregularity over millimetres and over centimetres.
         cortex_thickness: of the compact shell round marrow and cells.
         capsule_thickness: of the otic capsule.
         shell_thickness: least bone over the labyrinth where the petrous surface would expose it.
         marrow_share: how much of the bone away from the capsule is marrow bone, 0 to 1.
+        marrow_period: scale of its trabeculae; their mean distance is about period / 7.5.
         mastoid_pneumatisation, perilabyrinthine_pneumatisation, apex_pneumatisation: 0 sclerotic, 1 full, above 1
             hyper-pneumatised.
         cell_period: scale of the air cells; their mean size is about period / 7.5.
         cell_wall: half thickness of their walls.
         cell_margin: least distance of air cells from the labyrinth.
+        filled_cells: share of the cells that hold mucosa or fluid instead of air, 0 to 1.
     """
 
     pyramid_angle: float = 38.0
@@ -69,16 +71,19 @@ class BoneParameters:
     base_height: float = -15.0
     mastoid_length: float = 12.0
     roughness: float = 0.35
+    undulation: float = 0.7
     cortex_thickness: float = 1.2
     capsule_thickness: float = 2.0
     shell_thickness: float = 0.8
     marrow_share: float = 0.7
+    marrow_period: float = 11.0
     mastoid_pneumatisation: float = 0.9
     perilabyrinthine_pneumatisation: float = 0.4
     apex_pneumatisation: float = 0.2
     cell_period: float = 22.0
     cell_wall: float = 0.15
     cell_margin: float = 1.2
+    filled_cells: float = 0.03
 
 
 @dataclass(frozen=True)
@@ -247,6 +252,8 @@ def sample_neighbour_parameters(
 def _sample_bone(
     rng: np.random.Generator, aeration: float, midline_distance: float, skull_half_width: float, canal_top: Vector
 ) -> BoneParameters:
+    # A stream of its own: what a seed draws after the bone stays as it is.
+    (detail,) = rng.spawn(1)
     tegmen = canal_top[2] + rng.normal(-0.4, 1.4)
     return BoneParameters(
         pyramid_angle=rng.normal(38, 4.5),
@@ -270,6 +277,9 @@ def _sample_bone(
         cell_period=rng.uniform(12, 30),
         cell_wall=rng.uniform(0.08, 0.24),
         cell_margin=rng.uniform(0.5, 2.2),
+        undulation=detail.uniform(0.3, 1.0),
+        marrow_period=detail.uniform(8.5, 14.0),
+        filled_cells=detail.uniform(0.0, 0.06) if detail.random() < 0.85 else detail.uniform(0.1, 0.9),
     )
 
 

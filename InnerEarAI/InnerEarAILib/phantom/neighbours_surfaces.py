@@ -48,18 +48,18 @@ class BoneSurfaces:
         """Points (n, 3) of the ear's frame in the neighbourhood's frame."""
         return points @ torch.as_tensor(self.turn.T, dtype=points.dtype, device=points.device)
 
-    def distances(self, turned: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def distances(self, turned: Tensor, noise: Tensor, swell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Bone, cranial cavity and the soft tissue under the skull base: signed distances (n,) mm, negative inside.
 
         Args:
             turned: (n, 3) as `turned` gives them.
-            noise: (3, n) of mean 0 and SD 1, displaces the surfaces.
+            noise, swell: (3, n) of mean 0 and SD 1, roughen and undulate the surfaces.
         """
         figures = self.parameters
         x, y, z = turned.unbind(1)
         along = self._along[0] * x + self._along[1] * y
         across = self._across[0] * x + self._across[1] * y
-        rough = figures.roughness * noise
+        rough = figures.roughness * noise + figures.undulation * swell
         roof = self._below_roof(x, y, z, along) + rough[0]
         back = self._before_back(across, z) + rough[1]
         outer = figures.lateral_edge + 0.012 * (8 - y).clamp(0, 22) ** 2 - 0.08 * z.clamp_min(0) + rough[2]
