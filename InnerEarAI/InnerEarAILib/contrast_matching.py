@@ -64,6 +64,23 @@ DRAWN_EARS = ContrastReference((
 of 22 to 30 mm round the ear, normalised. What the shipped models were trained on."""
 
 
+@dataclass(frozen=True)
+class ContrastCurve:
+    """A rising curve from a scan's intensities to a network's; constant beyond its ends, which is the clipping.
+
+    Attributes:
+        knots: intensities, rising.
+        heights: what they become, as many.
+    """
+
+    knots: np.ndarray
+    heights: np.ndarray
+
+    def applied(self, voxels: np.ndarray) -> np.ndarray:
+        """The voxels (any shape) as the network shall see them, float32; NaN becomes the lowest value."""
+        return np.interp(np.nan_to_num(voxels, nan=self.knots[0]), self.knots, self.heights).astype(np.float32)
+
+
 def match_contrast(voxels: np.ndarray, reference: ContrastReference = DRAWN_EARS) -> np.ndarray:
     """Clipped at the 1st and 99th percentile, histogram of the reference, mean 0, standard deviation 1.
 
@@ -98,6 +115,20 @@ def match_cluster(regions: Sequence[np.ndarray], reference: ContrastReference = 
     Raises:
         InputError: if every voxel is the same or there are none.
     """
+    curve = contrast_curve(regions, reference)
+    return [curve.applied(region) for region in regions]
+
+
+def contrast_curve(regions: Sequence[np.ndarray], reference: ContrastReference = DRAWN_EARS) -> ContrastCurve:
+    """The curve that gives regions the reference's histogram, and then mean 0 and standard deviation 1.
+
+    Args:
+        regions: of scans of the same contrast and scaling, or even subsets of their voxels, NaN outside the scan.
+        reference: what the network was trained on.
+
+    Raises:
+        InputError: if every voxel is the same or there are none.
+    """
     known = _known_together(regions)
     if known.size == 0 or known.max() - known.min() < SMALLEST_DEVIATION:
         raise InputError("Every voxel of the scan has the same value there; choose a scan that shows tissue.")
@@ -110,9 +141,7 @@ def match_cluster(regions: Sequence[np.ndarray], reference: ContrastReference = 
     heights = np.bincount(place, weights=reference.quantiles) / np.bincount(place)
     mapped = np.interp(known, knots, heights)
     mean, deviation = float(mapped.mean()), float(mapped.std())
-    heights = (heights - mean) / deviation
-    filled = (np.nan_to_num(region, nan=knots[0]) for region in regions)
-    return [np.interp(region, knots, heights).astype(np.float32) for region in filled]
+    return ContrastCurve(knots, (heights - mean) / deviation)
 
 
 def contrast_clusters(regions: Sequence[np.ndarray], clusters: int = PAPER_CLUSTERS) -> np.ndarray:

@@ -134,6 +134,18 @@ def load_card(name: str, directory: Path | str | None = None) -> ModelCard:
     return _read_card(path)
 
 
+def find_card(name_or_folder: str, directory: Path | str | None = None) -> ModelCard:
+    """The card of a model of the store, or of a model's own folder, such as a training run leaves.
+
+    Raises:
+        ModelError: if there is no such model, or its card cannot be read.
+    """
+    path = Path(name_or_folder)
+    if (path / CARD_FILE).is_file():
+        return load_card(path.resolve().name, path.resolve().parent)
+    return load_card(name_or_folder, directory)
+
+
 def choose_model(spacing_mm: float, device: torch.device | str, cards: Iterable[ModelCard]) -> ModelCard:
     """The segmenter that suits a scan and a device.
 

@@ -303,7 +303,7 @@ def test_report_is_three_files_that_hold_the_figures(tmp_path):
     pytest.importorskip("matplotlib")
     outcome = outcome_of_many(tmp_path)
     files = write_report(tmp_path, [outcome])
-    assert [file.name for file in files] == ["cases.csv", "tables.md", "index.html"]
+    assert [file.name for file in files] == ["cases.csv", "summary.csv", "tables.md", "index.html"]
     rows = files[0].read_text(encoding="utf-8").splitlines()
     assert len(rows) == 1 + 4
     assert all(len(row.split(",")) >= len(rows[0].split(",")) for row in rows)

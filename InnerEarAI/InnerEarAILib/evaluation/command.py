@@ -28,7 +28,12 @@ def add_evaluate_command(commands: Any) -> None:
     )
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--card", metavar="NAME", help="compute the figures of this model's card")
-    which.add_argument("--model", nargs="+", metavar="NAME", help="models to be judged on given cases")
+    which.add_argument(
+        "--model",
+        nargs="+",
+        metavar="NAME",
+        help="models to be judged on given cases: names, or folders such as a run's best/NAME",
+    )
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder of the evaluation")
     parser.add_argument("--models", type=Path, metavar="DIR", help="folder of the models (default: the shipped ones)")
     parser.add_argument("--quick", action="store_true", help="with --card: six scans instead of about forty")
@@ -60,7 +65,21 @@ def add_evaluate_command(commands: Any) -> None:
         default=["multi_slice"],
         help="scanners for --anatomy; default: multi_slice",
     )
-    parser.add_argument("--data", type=Path, metavar="MANIFEST", help="JSON that lists cases and anatomies")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="MANIFEST",
+        help="data sets that the trainer takes (manifest or folder of HDF5 files), judged on the region round each "
+        "ear; or a JSON file that lists cases and anatomies, judged as a scan that comes in",
+    )
+    parser.add_argument(
+        "--contrast",
+        choices=("own", "matched", "clusters"),
+        default="own",
+        help="with data sets: each scan's own contrast, matched to the training's, or matched in clusters of scans",
+    )
     parser.add_argument("--minutes", type=float, metavar="M", help="time budget: no scan is begun that would exceed it")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--views", type=int, choices=(1, 10), default=10, help="number of rotated views; default 10")
@@ -84,20 +103,23 @@ def run_evaluate_command(chosen: argparse.Namespace, judge: Callable | None = No
     """
     check_arguments(chosen)
     from InnerEarAILib.evaluation.evaluate import evaluate, judged_model
+    from InnerEarAILib.evaluation.manifest_cases import is_data_set
     from InnerEarAILib.evaluation.report import write_report
     from InnerEarAILib.inference.device import DeviceError, choose_device
-    from InnerEarAILib.model_store import load_card
+    from InnerEarAILib.model_store import find_card
 
-    cards = [load_card(name, chosen.models) for name in ([chosen.card] if chosen.card else chosen.model)]
+    cards = [find_card(name, chosen.models) for name in ([chosen.card] if chosen.card else chosen.model)]
     try:
         device = str(choose_device(chosen.device))
     except DeviceError as error:
         raise InputError(str(error)) from error
+    minutes = None if chosen.minutes is None else chosen.minutes / len(cards)
+    if any(is_data_set(path) for path in chosen.data):
+        return _on_data_sets(chosen, cards, device, minutes)
     outcomes = []
     for card in cards:
-        judged = (judge or judged_model)(card, chosen.models, device, chosen.views, chosen.whole_volume)
+        judged = (judge or judged_model)(card, card.directory.parent, device, chosen.views, chosen.whole_volume)
         recipes = _recipes(chosen, card, device)
-        minutes = None if chosen.minutes is None else chosen.minutes / len(cards)
         outcomes.append(evaluate(judged, recipes, chosen.output, chosen.drawn, minutes, _say))
         files = write_report(chosen.output, outcomes)
     for outcome in outcomes:
@@ -107,6 +129,22 @@ def run_evaluate_command(chosen: argparse.Namespace, judge: Callable | None = No
             _say(f"{outcome.model}: {len(outcome.left_out)} whole heads were left out, since there is no locator.")
     if chosen.update:
         _update(cards[0], outcomes[0], chosen)
+    _say(f"{', '.join(file.name for file in files)} in {chosen.output}")
+    return EXIT_DONE
+
+
+def _on_data_sets(chosen: argparse.Namespace, cards: Any, device: str, minutes: float | None) -> int:
+    from InnerEarAILib.evaluation.given_cases import renamed_apart
+    from InnerEarAILib.evaluation.manifest_cases import data_set_recipes
+    from InnerEarAILib.evaluation.region_outcomes import RegionOptions, apart, judged_on_regions
+    from InnerEarAILib.evaluation.report import write_report
+
+    options = RegionOptions(device, chosen.views, chosen.contrast, minutes)
+    recipes = renamed_apart([recipe for path in chosen.data for recipe in data_set_recipes(path)])
+    outcomes = []
+    for card, name in zip(cards, apart(cards), strict=True):
+        outcomes.append(judged_on_regions(card, recipes, chosen.output, options, name, _say))
+        files = write_report(chosen.output, outcomes)
     _say(f"{', '.join(file.name for file in files)} in {chosen.output}")
     return EXIT_DONE
 
@@ -126,6 +164,13 @@ def check_arguments(chosen: argparse.Namespace) -> None:
         raise InputError("--quick and --update go with --card NAME alone.")
     if chosen.minutes is not None and not chosen.minutes > 0:
         raise InputError(f"--minutes must be positive, got {chosen.minutes:g}.")
+    from InnerEarAILib.evaluation.manifest_cases import is_data_set
+
+    sets = [path for path in chosen.data if is_data_set(path)]
+    if sets and (len(sets) < len(chosen.data) or chosen.case or chosen.anatomy):
+        raise InputError(f"{sets[0]} is a data set of the trainer; it goes with others of its kind alone.")
+    if chosen.contrast != "own" and not sets:
+        raise InputError("--contrast goes with data sets of the trainer alone (--data).")
     for files in chosen.case:
         if len(files) not in (2, 3):
             raise InputError(f"--case takes SCAN LABELS [LANDMARKS], got {len(files)} files.")
@@ -141,8 +186,8 @@ def _recipes(chosen: argparse.Namespace, card: Any, device: str) -> Any:
     if chosen.card:
         return suite(card.spacing_mm, card.role, chosen.quick, device)
     recipes = []
-    if chosen.data:
-        recipes += read_manifest(chosen.data, card.spacing_mm, device)
+    for path in chosen.data:
+        recipes += read_manifest(path, card.spacing_mm, device)
     for scan, labels, *landmarks in chosen.case:
         recipes.append(labelled_recipe(scan, labels, landmarks[0] if landmarks else None))
     for labyrinth, landmarks, *tissues in chosen.anatomy:

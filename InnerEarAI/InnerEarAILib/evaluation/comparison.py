@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
@@ -11,8 +11,10 @@ from InnerEarAILib.ear_result import EarResult, ScanResult
 from InnerEarAILib.evaluation.cases import EvaluationCase, TrueEar
 from InnerEarAILib.evaluation.metrics import (
     NAN,
+    SegmentationMetrics,
     landmark_errors_mm,
     mean_of_all,
+    roc_area,
     segmentation_metrics,
     voxel_metrics,
 )
@@ -30,6 +32,8 @@ CALIBRATION_EDGES = (0.0, 0.01, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 COMPARED_MARGIN_MM = 1.0
 """Room round both labyrinths in which voxels are compared: what lies far off is background to any method."""
 
+VOXEL_SHARES = ("accuracy", "precision", "recall", "specificity")
+
 
 @dataclass(frozen=True)
 class EarFigures:
@@ -43,6 +47,7 @@ class EarFigures:
         side_right: whether the result names the true side; None where nothing was found, or no side is told.
         dice, iou, volumetric_similarity, hausdorff_mm, average_hausdorff_mm: see metrics.SegmentationMetrics.
         accuracy, precision, recall, specificity: see metrics.VoxelMetrics; over the box round both labyrinths.
+        roc_area: see metrics.roc_area, over the same box; NaN where only a mask is known.
         helicotrema_mm, oval_window_mm, round_window_mm: landmark errors.
         landmarks_mm: their mean.
         volume_mm3, true_volume_mm3: of the found and the true labyrinth.
@@ -63,6 +68,7 @@ class EarFigures:
     precision: float
     recall: float
     specificity: float
+    roc_area: float
     helicotrema_mm: float
     oval_window_mm: float
     round_window_mm: float
@@ -149,6 +155,29 @@ def compare(case: EvaluationCase, result: ScanResult, seconds: float) -> CaseFig
     )
 
 
+def compare_ear(case: EvaluationCase, found: EarResult, probability: Volume | None, seconds: float) -> CaseFigures:
+    """The figures of a result that is known to be of the case's only ear, however far off.
+
+    Args:
+        case: the scan and its truth.
+        found: the result; its mask may be empty.
+        probability: of labyrinth; None where the network draws none: then the figures of shape are NaN.
+        seconds: that it took.
+    """
+    (true_ear,) = case.ears
+    centre_mm = float(np.linalg.norm(centre_of_mass(found.segmentation) - centre_of_mass(true_ear.labyrinth)))
+    figures, calibration = _compared(true_ear, found, centre_mm)
+    if probability is None:
+        shape = ("centre_mm", *SegmentationMetrics.__dataclass_fields__, *VOXEL_SHARES, "volume_mm3")
+        figures = replace(figures, found=True, side_right=None, **dict.fromkeys(shape, NAN))
+    else:
+        grid, _, truth = comparison_masks(true_ear, found)
+        area = roc_area(np.nan_to_num(resample(probability, grid, cubic=False)), truth)
+        figures = replace(figures, found=bool(found.segmentation.voxels.any()), side_right=None, roc_area=area)
+    counts = tuple((int(voxels), int(wrong)) for voxels, wrong in calibration)
+    return CaseFigures(case.name, case.group, case.original, (figures,), 0, (), counts, round(seconds, 2))
+
+
 def compare_places(case: EvaluationCase, centres_lps: Sequence[np.ndarray], seconds: float) -> CaseFigures:
     """The figures of a locator, which finds places alone.
 
@@ -193,6 +222,13 @@ def comparison_grid(true_ear: TrueEar, found: EarResult | None) -> Grid:
     return Grid(tuple(int(n) for n in (last - first + 1)[::-1]), affine)
 
 
+def comparison_masks(true_ear: TrueEar, found: EarResult | None) -> tuple[Grid, np.ndarray, np.ndarray]:
+    """The grid of `comparison_grid`, and on it what was found and the truth, both bool."""
+    grid = comparison_grid(true_ear, found)
+    truth = _mask_on(grid, true_ear.labyrinth)
+    return grid, np.zeros_like(truth) if found is None else _mask_on(grid, found.segmentation), truth
+
+
 def _nearest(true_ear: TrueEar, centres_lps: Sequence[np.ndarray]) -> tuple[int | None, float]:
     """Which place is nearest to the true ear's, and how far off; None and NaN where none is near enough."""
     centre = centre_of_mass(true_ear.labyrinth)
@@ -210,9 +246,7 @@ def _no_classes() -> tuple[tuple[int, int], ...]:
 
 
 def _compared(true_ear: TrueEar, found: EarResult | None, centre_mm: float) -> tuple[EarFigures, np.ndarray]:
-    grid = comparison_grid(true_ear, found)
-    truth = _mask_on(grid, true_ear.labyrinth)
-    here = np.zeros_like(truth) if found is None else _mask_on(grid, found.segmentation)
+    grid, here, truth = comparison_masks(true_ear, found)
     overlap = segmentation_metrics(here, truth, grid.spacing_mm)
     voxels = voxel_metrics(here, truth)
     positions = {} if found is None else {one.name: one.position_lps for one in found.landmarks}
@@ -228,6 +262,7 @@ def _compared(true_ear: TrueEar, found: EarResult | None, centre_mm: float) -> t
         precision=voxels.precision,
         recall=voxels.recall,
         specificity=voxels.specificity,
+        roc_area=NAN,
         helicotrema_mm=errors["helicotrema"],
         oval_window_mm=errors["oval window"],
         round_window_mm=errors["round window"],

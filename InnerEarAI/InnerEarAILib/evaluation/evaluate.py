@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
 from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.volume import InputError, Volume
 
-COMPARISON_VERSION = 2
+COMPARISON_VERSION = 3
 """Rises with every change of how figures are computed: earlier ones are then computed anew."""
 
 
@@ -66,6 +66,9 @@ class Outcome:
         left_out: names of cases that this model cannot take on.
         remaining: names of cases that the time did not suffice for.
         failed: a sentence for each case that could not be made or judged; the next run tries it again.
+        card: of the model, where the report shall say how it was trained.
+        taught: how many cases were left out since the model was trained on them.
+        pictures: HTML of further figures, by title.
     """
 
     model: str
@@ -73,6 +76,9 @@ class Outcome:
     left_out: tuple[str, ...] = ()
     remaining: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
+    card: ModelCard | None = None
+    taught: int = 0
+    pictures: Mapping[str, str] = field(default_factory=dict)
 
 
 def judged_model(
@@ -242,16 +248,16 @@ def sentence(figures: CaseFigures) -> str:
     """One case in a line."""
     if figures.refusal:
         return f"refused ({figures.refusal})"
-    found = [f"{ear.side} ear {_told(ear)}" if ear.found else f"{ear.side} ear missed" for ear in figures.ears]
+    found = [f"{ear.side} ear {_told(ear) if ear.found else 'missed'}".strip() for ear in figures.ears]
     if figures.false_ears or not found:
         found.append(f"{figures.false_ears} ears where there is none")
     return f"{'; '.join(found)}; {figures.seconds:.0f} s"
 
 
 def _told(ear: EarFigures) -> str:
-    if ear.dice != ear.dice:
-        return f"{ear.centre_mm:.1f} mm off"
-    return f"Dice {ear.dice:.3f}, landmarks {ear.landmarks_mm:.2f} mm"
+    told = [f"Dice {ear.dice:.3f}"] if ear.dice == ear.dice else []
+    told += [f"landmarks {ear.landmarks_mm:.2f} mm"] if ear.landmarks_mm == ear.landmarks_mm else []
+    return ", ".join(told) or f"{ear.centre_mm:.1f} mm off"
 
 
 def _judged_on(judged: Judged, case: EvaluationCase) -> CaseFigures:

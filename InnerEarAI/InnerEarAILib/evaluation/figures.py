@@ -39,7 +39,7 @@ def _deviation_against_dice(cases: Sequence[CaseFigures]) -> str:
             groups.append((group, np.array(points)))
     if not groups:
         return ""
-    figure, axes = _canvas()
+    figure, axes = canvas()
     for number, (group, points) in enumerate(groups):
         axes.scatter(
             points[:, 0], points[:, 1], s=28, label=group, color=_colour(number), marker="osD^v<>"[number // 10 % 7]
@@ -49,7 +49,7 @@ def _deviation_against_dice(cases: Sequence[CaseFigures]) -> str:
     axes.set_xlabel("mean standard deviation per voxel")
     axes.set_ylabel("Dice")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    return _svg(figure)
+    return svg_text(figure)
 
 
 def _reliability(cases: Sequence[CaseFigures]) -> str:
@@ -58,31 +58,35 @@ def _reliability(cases: Sequence[CaseFigures]) -> str:
     if not np.isfinite(shares).any():
         return ""
     names = [f"{low:g}–{high:g}" for low, high in pairwise(CALIBRATION_EDGES)]
-    figure, axes = _canvas()
+    figure, axes = canvas()
     axes.bar(names, np.nan_to_num(shares), color=_colour(0))
     for place, (share, (voxels, _)) in enumerate(zip(shares, counts, strict=True)):
         axes.annotate(f"n = {voxels:,}", (place, np.nan_to_num(share)), ha="center", va="bottom", fontsize=6)
     axes.set_xlabel("stated standard deviation")
     axes.set_ylabel("wrong voxels (%)")
-    return _svg(figure)
+    return svg_text(figure)
 
 
 def _dice_by_group(cases: Sequence[CaseFigures]) -> str:
-    groups = [(group, [ear.dice for case in members for ear in case.ears]) for group, members in by_group(cases)]
+    groups = [
+        (group, [ear.dice for case in members for ear in case.ears if ear.dice == ear.dice])
+        for group, members in by_group(cases)
+    ]
     groups = [(group, dice) for group, dice in groups if dice][::-1]
     if not groups:
         return ""
-    figure, axes = _canvas(height=1.0 + 0.32 * len(groups))
+    figure, axes = canvas(height=1.0 + 0.32 * len(groups))
     for place, (_, dice) in enumerate(groups):
         axes.scatter(dice, [place] * len(dice), s=22, color=_colour(0), alpha=0.7)
         axes.scatter([np.mean(dice)], [place], marker="|", s=220, color="black")
     axes.set_yticks(range(len(groups)), [group for group, _ in groups], fontsize=8)
     axes.set_ylim(-0.6, len(groups) - 0.4)
     axes.set_xlabel("Dice (bar: mean)")
-    return _svg(figure)
+    return svg_text(figure)
 
 
-def _canvas(height: float = HEIGHT_INCHES):
+def canvas(height: float = HEIGHT_INCHES):
+    """An empty figure and its axes."""
     # Without pyplot: no window system, and no figure that stays open.
     from matplotlib.figure import Figure
 
@@ -96,7 +100,8 @@ def _colour(number: int) -> str:
     return f"C{number % 10}"
 
 
-def _svg(figure) -> str:
+def svg_text(figure) -> str:
+    """A figure as an SVG element for a page."""
     import matplotlib
 
     stream = io.StringIO()

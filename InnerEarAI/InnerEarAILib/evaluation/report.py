@@ -1,16 +1,17 @@
-"""What an evaluation leaves in its folder: cases.csv, tables.md and one HTML page that opens without a server."""
+"""What an evaluation leaves in its folder: tables (CSV, Markdown) and one HTML page that opens without a server."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from InnerEarAILib.evaluation.evaluate import Outcome
 from InnerEarAILib.evaluation.figures import figures
-from InnerEarAILib.evaluation.tables import Table, case_rows, comparison_table, tables
+from InnerEarAILib.evaluation.method_tables import method_tables
+from InnerEarAILib.evaluation.tables import Table, case_rows, summary_rows, tables
 from InnerEarAILib.volume import InputError
 
 NOTICE = "For research use; not a medical device."
@@ -24,7 +25,7 @@ _STYLE = (
 
 
 def write_report(output: Path, outcomes: Sequence[Outcome]) -> tuple[Path, ...]:
-    """Writes cases.csv, tables.md and index.html; each is whole or as it was.
+    """Writes cases.csv, summary.csv, tables.md and index.html; each is whole or as it was.
 
     Args:
         output: made if absent.
@@ -36,17 +37,17 @@ def write_report(output: Path, outcomes: Sequence[Outcome]) -> tuple[Path, ...]:
     Raises:
         InputError: if the folder cannot be written to.
     """
-    sections = [(f"Model {one.model}", _said(one), tables(one.figures), figures(one.figures)) for one in outcomes]
-    versus = [
-        comparison_table(outcomes[0].model, outcomes[0].figures, other.model, other.figures) for other in outcomes[1:]
+    sections = [
+        (f"Model {one.model}", _said(one), tables(one.figures), figures(one.figures) | one.pictures) for one in outcomes
     ]
-    if compared := tuple(table for table in versus if table.rows):
-        sections.append(("Models compared", "", compared, {}))
-    rows = [case_rows(one.model, one.figures) for one in outcomes]
+    compared = method_tables(outcomes)
+    if compared and len(outcomes) > 1:
+        sections.insert(0, ("Models compared", "", compared, {}))
     texts = {
-        "cases.csv": rows[0] + "".join(text.partition("\n")[2] for text in rows[1:]),
+        "cases.csv": _one_table([case_rows(one.model, one.figures) for one in outcomes]),
+        "summary.csv": _one_table([summary_rows(one.model, one.figures) for one in outcomes]),
         "tables.md": "\n".join(_markdown(title, said, made) for title, said, made, _ in sections),
-        "index.html": _page(sections),
+        "index.html": html_page("InnerEarAI: evaluation", sections),
     }
     return tuple(write_text(output / name, text) for name, text in texts.items())
 
@@ -68,8 +69,17 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
+def _one_table(texts: Sequence[str]) -> str:
+    """Tables of the same columns as one."""
+    return texts[0] + "".join(text.partition("\n")[2] for text in texts[1:])
+
+
 def _said(outcome: Outcome) -> str:
     said = [f"{len(outcome.figures)} scans."]
+    if outcome.card is not None:
+        said.append(outcome.card.trained_on)
+    if outcome.taught:
+        said.append(f"Left out, since it was trained on them: {outcome.taught}.")
     if outcome.remaining:
         said.append(f"Not done yet for want of time: {len(outcome.remaining)}; the same command goes on with them.")
     if outcome.left_out:
@@ -85,16 +95,22 @@ def _markdown(title: str, said: str, made: Sequence[Table]) -> str:
     return "\n".join([f"## {title}\n", f"{said}\n", *(table.markdown() for table in made)])
 
 
-def _page(sections) -> str:
-    parts = ["<h1>InnerEarAI: evaluation</h1>", f"<p class=note>{escape(NOTICE)}</p>"]
+def html_page(heading: str, sections: Sequence[tuple[str, str, Sequence[Table], Mapping[str, str]]]) -> str:
+    """One page that opens without a server.
+
+    Args:
+        heading: of the page.
+        sections: title, a text, tables, and the HTML of figures by their titles.
+    """
+    parts = [f"<h1>{escape(heading)}</h1>", f"<p class=note>{escape(NOTICE)}</p>"]
     for title, said, made, drawn in sections:
         parts += [f"<h2>{escape(title)}</h2>", f"<p>{escape(said)}</p>"]
         parts += [_html(table) for table in made]
-        parts += [f"<h3>{escape(name)}</h3>{svg}" for name, svg in drawn.items()]
+        parts += [f"<h3>{escape(name)}</h3>{picture}" for name, picture in drawn.items()]
         if not drawn and title.startswith("Model "):
             parts.append("<p class=note>Figures are drawn where matplotlib is installed.</p>")
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>InnerEarAI: evaluation</title>'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(heading)}</title>'
         f"<style>{_STYLE}</style></head><body>\n" + "\n".join(parts) + "\n</body></html>\n"
     )
 

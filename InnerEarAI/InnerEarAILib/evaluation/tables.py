@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 
 from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures, EarFigures
@@ -49,6 +49,21 @@ def case_rows(model: str, cases: Sequence[CaseFigures]) -> str:
         for ear in case.ears or (None,):
             own = {} if ear is None else {key: _cell(value) for key, value in asdict(ear).items()}
             writer.writerow({**shared, **own})
+    return stream.getvalue()
+
+
+def summary_rows(model: str, cases: Sequence[CaseFigures]) -> str:
+    """One line of CSV for each group and figure: mean, standard deviation (n − 1) and median over the ears."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("model", "group", "figure", "ears", "mean", "sd", "median"))
+    numbers = [entry.name for entry in fields(EarFigures) if entry.type == "float"]
+    for group, members in by_group(cases):
+        for name in numbers:
+            summary = summarise(getattr(ear, name) for case in members for ear in case.ears)
+            if summary.count:
+                told = (summary.mean, summary.deviation, summary.median)
+                writer.writerow((model, group, name, summary.count, *map(_cell, told)))
     return stream.getvalue()
 
 
@@ -109,6 +124,7 @@ def voxel_table(cases: Sequence[CaseFigures]) -> Table:
         "recall": lambda ear: ear.recall,
         "specificity": lambda ear: ear.specificity,
         "Jaccard": lambda ear: ear.iou,
+        "AUC": lambda ear: ear.roc_area,
     }
     return Table(
         "Voxels",
@@ -131,7 +147,7 @@ def detection_table(cases: Sequence[CaseFigures]) -> Table:
                 str(len(members)),
                 f"{len(found)} of {len(ears)}" if ears else "none to find",
                 f"{sum(bool(side) for side in told)} of {len(told)}" if told else "–",
-                _spread(summarise(ear.centre_mm for ear in found), 1),
+                spread(summarise(ear.centre_mm for ear in found), 1),
                 str(sum(case.false_ears for case in members)),
                 _number(summarise(case.seconds for case in members if not case.refusal).mean, 0),
             )
@@ -218,7 +234,7 @@ def comparison_table(
         theirs = [getattr(ear, name) for _, ear in pairs]
         test = paired_test(ours, theirs)
         if test.pairs:
-            described = (_spread(summarise(ours), digits), _spread(summarise(theirs), digits))
+            described = (spread(summarise(ours), digits), spread(summarise(theirs), digits))
             rows.append((title, *described, str(test.pairs), f"{test.p_value:.3g}"))
     return Table(
         f"{first} against {second}",
@@ -279,11 +295,12 @@ def _rows_by_group(
         if ears:
             summaries = [summarise(map(measure, ears)) for measure in measures.values()]
             if any(summary.count for summary in summaries):
-                rows.append((group, str(len(ears)), *(_spread(summary, digits) for summary in summaries)))
+                rows.append((group, str(len(ears)), *(spread(summary, digits) for summary in summaries)))
     return tuple(rows)
 
 
-def _spread(summary: Summary, digits: int) -> str:
+def spread(summary: Summary, digits: int) -> str:
+    """Mean ± SD (median) in words; a single value as it is, and a dash for none."""
     if not summary.count:
         return "–"
     if summary.count == 1:

@@ -7,10 +7,6 @@ import shutil
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from InnerEarAILib.model_store import ModelCard
 
 RUN_ENDINGS = "metrics.csv, checkpoint.safetensors, last/, best/"
 
@@ -40,7 +36,7 @@ def add_train_command(subparsers: argparse._SubParsersAction) -> None:
 def run_train_command(arguments: argparse.Namespace) -> int:
     """Trains as the parsed arguments ask; returns the exit code: 0 done, 2 bad input, 130 interrupted."""
     from InnerEarAILib.inference.device import DeviceError, choose_device
-    from InnerEarAILib.model_store import ModelError, load_network
+    from InnerEarAILib.model_store import ModelError, find_card, load_network
     from InnerEarAILib.training.configuration import ConfigurationError, read_configuration
     from InnerEarAILib.training.data_source import open_data, with_manifest
     from InnerEarAILib.training.export import model_exporter
@@ -58,7 +54,7 @@ def run_train_command(arguments: argparse.Namespace) -> int:
             raise ConfigurationError(f"{folder} holds a run already; add --resume to go on, or name another with -o.")
         if arguments.begin_with and arguments.resume:
             raise ConfigurationError("--from begins a run, --resume goes on with one: give one of them.")
-        begun_with = _named_model(arguments.begin_with) if arguments.begin_with else None
+        begun_with = find_card(arguments.begin_with) if arguments.begin_with else None
         folder.mkdir(parents=True, exist_ok=True)
         prepared = folder / "scans" if config.data.get("kind") == "manifest" else folder / "anatomies"
         with started_processes(cuda=device.type == "cuda") as processes, ExitStack() as opened:
@@ -86,15 +82,6 @@ def run_train_command(arguments: argparse.Namespace) -> int:
         print("Interrupted; --resume goes on from the last checkpoint.", file=sys.stderr)
         return 130
     return 0
-
-
-def _named_model(name_or_folder: str) -> ModelCard:
-    from InnerEarAILib.model_store import CARD_FILE, load_card
-
-    path = Path(name_or_folder)
-    if (path / CARD_FILE).is_file():
-        return load_card(path.resolve().name, path.resolve().parent)
-    return load_card(name_or_folder)
 
 
 def _keep_configuration(path_or_name: str, folder: Path) -> None:

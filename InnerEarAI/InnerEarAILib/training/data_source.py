@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ class TrainingData:
         validated_on: one sentence for the card.
         limits: one sentence for the card.
         region_mm: edge of the cube whose intensities are normalised together; inference does the same.
+        taught: names of the labelled scans that are trained on, by name of the data set.
     """
 
     source: SampleSource
@@ -42,6 +43,7 @@ class TrainingData:
     validated_on: str
     limits: str
     region_mm: float
+    taught: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,7 @@ def _open_manifest(
         f"{len(tiles)} tiles of {len(held_out)} other scans {of}.",
         "For research use; not validated on scans from elsewhere.",
         data.region_mm,
+        {manifest.name: [manifest.cases[number].name for number in training]},
     )
 
 

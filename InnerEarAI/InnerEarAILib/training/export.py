@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +16,9 @@ from InnerEarAILib.training.configuration import TrainingConfig
 from InnerEarAILib.training.data_source import TrainingData
 from InnerEarAILib.training.trainer import Export, RunState
 from InnerEarAILib.training.validation import ValidationFigures
+
+TAUGHT_KEY = "trained_on_cases"
+"""Under this key of a card's figures stand the names of the labelled scans it was trained on, by data set."""
 
 OVERLAP_SHARE_OF_TILE = 25 / 128
 """25 voxels of overlap to a tile of 128, as in the paper; smaller tiles overlap by as large a share."""
@@ -42,9 +46,11 @@ def model_card(
 ) -> ModelCard:
     """What a card says about weights at a point of a run; `save_model` adds the network and the checksum."""
     final = config.heatmaps.final
-    measured = {
+    measured: dict[str, Any] = {
         f"validation_{name}": round(value, 4) for name, value in asdict(figures).items() if math.isfinite(value)
     }
+    if data.taught:
+        measured[TAUGHT_KEY] = data.taught
     tiles = f"{state.iteration:,} iterations of {_counted(config.optimisation.batch, 'tile')}"
     spent = f"{tiles} in {state.seconds / 3600:.2f} hours on {_with_article(device_name)}"
     before = f" It began with the weights of {state.begun_with}." if state.begun_with else ""

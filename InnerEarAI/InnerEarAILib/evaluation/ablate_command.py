@@ -1,0 +1,89 @@
+"""The command “ablate”: the paper's ablation studies on a data set.
+
+This file is imported whenever the program starts, so that it brings in torch only when something is run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from InnerEarAILib.failures import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE
+
+
+def add_ablate_command(commands: Any) -> None:
+    """Adds the command to what `ArgumentParser.add_subparsers` gave."""
+    parser = commands.add_parser(
+        "ablate",
+        help="train and judge variations of the base network",
+        description="Trains the base configuration and its 43 one-parameter variations on a data set, judges each, and "
+        "leaves ablation.csv, ablation.md and ablation.html. The same command goes on where an earlier one ended.",
+        epilog="Exit codes: 0 done, 2 bad input or arguments, 130 interrupted.",
+    )
+    parser.add_argument("--data", type=Path, metavar="MANIFEST", help="labelled scans: a manifest, or a folder of HDF5 "
+                        "files; without it a set of phantoms is drawn into DIR/phantoms")  # fmt: skip
+    parser.add_argument("--test", nargs="+", type=Path, default=[], metavar="MANIFEST", help="further data sets")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="these variations alone (and single tasks); see --list"
+    )
+    parser.add_argument("--list", action="store_true", help="name the variations and end")
+    parser.add_argument("--budget", type=int, metavar="ITERATIONS", help="of each run (default: the configuration's)")
+    parser.add_argument(
+        "--folds", type=int, default=1, metavar="N", help="folds trained; three in the paper; default 1"
+    )
+    parser.add_argument("--config", default="base", metavar="CONFIG", help="what is varied (default: base)")
+    parser.add_argument("--views", type=int, choices=(1, 10), default=1, help="rotated views when judging; default 1")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs/ablation"), metavar="DIR", help="folder "
+                        "(default: runs/ablation)")  # fmt: skip
+    parser.set_defaults(handler=run_ablate_command)
+
+
+def run_ablate_command(chosen: argparse.Namespace) -> int:
+    """Runs the ablations that the parsed arguments ask for; returns the exit code."""
+    from InnerEarAILib.evaluation.ablation import AblationPlan, ablate
+    from InnerEarAILib.evaluation.ablation_report import write_ablation_report
+    from InnerEarAILib.evaluation.catalogue import BASE, SINGLE_TASKS, VARIATIONS, variation
+    from InnerEarAILib.inference.device import DeviceError, choose_device
+    from InnerEarAILib.training.configuration import read_table
+    from InnerEarAILib.volume import InputError
+
+    if chosen.list:
+        for one in (variation(BASE), *VARIATIONS, *SINGLE_TASKS):
+            print(f"{one.name}: {one.aspect}{' (value ours)' if one.ours else ''}")
+        return EXIT_DONE
+    try:
+        if chosen.folds < 1 or (chosen.budget is not None and chosen.budget < 1):
+            raise InputError("--folds and --budget must be at least 1.")
+        variations = [variation(name) for name in chosen.only] if chosen.only else [variation(BASE), *VARIATIONS]
+        device = str(choose_device(chosen.device))
+        table = read_table(chosen.config)
+        data = chosen.data or _drawn_set(chosen.output, table, _say)
+        plan = AblationPlan(table, data, tuple(chosen.test), chosen.folds, chosen.budget, device, chosen.views)
+        length = (
+            f"{chosen.budget:,} iterations a run" if chosen.budget else "as many iterations as the configuration says"
+        )
+        conditions = f"{chosen.config} and its variations on {data.name}, {chosen.folds} fold(s), {length}, {device}."
+        ablate(
+            plan, variations, chosen.output, _say, lambda runs: write_ablation_report(chosen.output, runs, conditions)
+        )
+    except (DeviceError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("Interrupted; the same command goes on.", file=sys.stderr)
+        return EXIT_CANCELLED
+    _say(f"ablation.csv, ablation.md, ablation.html in {chosen.output}")
+    return EXIT_DONE
+
+
+def _drawn_set(output: Path, table: dict[str, Any], say: Any) -> Path:
+    from InnerEarAILib.evaluation.phantom_set import PhantomSet, draw_phantom_set
+
+    return draw_phantom_set(output / "phantoms", PhantomSet(model_spacing_mm=float(table["spacing_mm"])), say)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,169 @@
+"""Runs ablations: trains each variation on each fold, judges it on what the fold holds out and on test sets.
+
+OUT/runs/NAME-foldN     run folder of the trainer; a run that was ended is gone on with
+OUT/scans               the data set on the models' grids, shared by all runs
+OUT/cases, ablation.csv, summary.csv, tables.md, index.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from InnerEarAILib.evaluation.catalogue import Variation
+from InnerEarAILib.evaluation.evaluate import Outcome
+from InnerEarAILib.evaluation.manifest_cases import data_set_recipes, of_cases
+from InnerEarAILib.evaluation.region_outcomes import RegionOptions, judged_on_regions
+from InnerEarAILib.inference.device import choose_device
+from InnerEarAILib.model_store import load_card
+from InnerEarAILib.training.configuration import TrainingConfig, changed, configuration_of
+from InnerEarAILib.training.data_source import ManifestData, dataclass_of, open_data
+from InnerEarAILib.training.export import model_exporter
+from InnerEarAILib.training.manifest import Manifest, read_manifest
+from InnerEarAILib.training.manifest_dataset import split
+from InnerEarAILib.training.trainer import Trainer
+from InnerEarAILib.volume import InputError
+
+VALIDATION_GROUP = "validation"
+"""The group of what a fold holds out: data set A's rows in the paper."""
+
+DONE_FILE = "done.json"
+
+
+@dataclass(frozen=True)
+class AblationPlan:
+    """What is to be run.
+
+    Attributes:
+        table: the base configuration as `configuration.read_table` gives it.
+        data: the data set that is trained on and validated on.
+        tests: further data sets.
+        folds: how many folds are trained; three in the paper.
+        budget: iterations of each run; None: as many as the configuration says.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        views: see regions.RegionJudge.
+    """
+
+    table: Mapping[str, Any]
+    data: Path
+    tests: tuple[Path, ...] = ()
+    folds: int = 1
+    budget: int | None = None
+    device: str = "auto"
+    views: int = 1
+
+
+@dataclass(frozen=True)
+class AblationRun:
+    """A variation that was trained and judged.
+
+    Attributes:
+        variation: what was changed.
+        fold: from 1.
+        outcome: its figures.
+        minutes: of training.
+    """
+
+    variation: Variation
+    fold: int
+    outcome: Outcome
+    minutes: float
+
+
+def run_configuration(plan: AblationPlan, variation: Variation, fold: int) -> TrainingConfig:
+    """The configuration of one run.
+
+    Raises:
+        ValueError: if the base and the variation do not go together.
+    """
+    own: dict[str, Any] = {"name": variation.name, "data": {"manifest": str(plan.data), "fold": fold}}
+    if plan.budget is not None:
+        own["optimisation"] = {"iterations": plan.budget}
+    table = changed(changed(plan.table, variation.changes), own)
+    if table.get("data", {}).get("kind") != "manifest":
+        raise ValueError("An ablation's base is trained on labelled scans: its [data] must be of the kind manifest.")
+    return configuration_of(table)
+
+
+def ablate(
+    plan: AblationPlan,
+    variations: Sequence[Variation],
+    output: Path,
+    say: Callable[[str], None] = print,
+    collected: Callable[[Sequence[AblationRun]], None] = lambda runs: None,
+) -> list[AblationRun]:
+    """Trains and judges variations one after the other; what is done is not done again.
+
+    Args:
+        plan: the conditions.
+        variations: in order.
+        output: folder of the ablation.
+        say: told what happens.
+        collected: told after every run of all there are.
+
+    Raises:
+        InputError, ManifestError, ConfigurationError: if the plan cannot be followed.
+        KeyboardInterrupt: if the user interrupts; the same plan goes on.
+    """
+    manifest = read_manifest(plan.data)
+    tests = [recipe for path in plan.tests for recipe in data_set_recipes(path)]
+    runs: list[AblationRun] = []
+    for variation in variations:
+        for fold in range(1, plan.folds + 1):
+            say(f"{variation.name}, fold {fold}")
+            config = run_configuration(plan, variation, fold)
+            folder = output / "runs" / f"{variation.name}-fold{fold}"
+            minutes = _trained(config, folder, output / "scans", plan.device, say)
+            held_out = of_cases(manifest, _held_out(config, manifest), VALIDATION_GROUP)
+            outcome = judged_on_regions(
+                load_card(config.name, folder / "best"),
+                [*held_out, *tests],
+                output,
+                RegionOptions(plan.device, plan.views, pictures=False),
+                f"{variation.name}-fold{fold}",
+                say,
+            )
+            runs.append(AblationRun(variation, fold, outcome, minutes))
+            collected(runs)
+    return runs
+
+
+def _trained(config: TrainingConfig, folder: Path, scans: Path, device_name: str, say: Callable[[str], None]) -> float:
+    """Trains a run to its end unless it was; returns the minutes that it took.
+
+    Raises:
+        InputError: if the folder holds a run of other settings.
+    """
+    key = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
+    done = folder / DONE_FILE
+    kept = json.loads(done.read_text(encoding="utf-8")) if done.is_file() else {"key": key}
+    if kept["key"] != key:
+        raise InputError(f"{folder} holds a run with other settings; name another folder with -o.")
+    if "minutes" in kept:
+        say("  trained before")
+        return kept["minutes"]
+    folder.mkdir(parents=True, exist_ok=True)
+    done.write_text(json.dumps(kept), encoding="utf-8")
+    device = choose_device(device_name)
+    # The grid is part of the folder's name: variations of one grid share what was prepared.
+    prepared = scans / f"{config.spacing_mm:g}mm"
+    with open_data(config, prepared, say) as data:
+        trainer = Trainer(
+            config, data.source, data.validation, folder, model_exporter(config, data, folder, device), device, say=say
+        )
+        if trainer.checkpoint_path.is_file():
+            trainer.resume()
+        trainer.run()
+    minutes = trainer.state.seconds / 60
+    done.write_text(json.dumps({"key": key, "minutes": minutes}), encoding="utf-8")
+    return minutes
+
+
+def _held_out(config: TrainingConfig, manifest: Manifest) -> list[int]:
+    table = {name: value for name, value in config.data.items() if name != "kind"}
+    data = dataclass_of(ManifestData, table, "[data]")
+    return split(len(manifest.cases), data.fold, data.validation_cases, config.seed)[1]

@@ -1,0 +1,84 @@
+"""Cases of data sets that the trainer takes: one labelled ear each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from InnerEarAILib.ear_result import LandmarkResult
+from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, TrueEar
+from InnerEarAILib.evaluation.suite import plain_name
+from InnerEarAILib.inference.quality import side_by_chirality
+from InnerEarAILib.model_store import ModelCard
+from InnerEarAILib.training.configuration import ConfigurationError
+from InnerEarAILib.training.export import TAUGHT_KEY
+from InnerEarAILib.training.manifest import Case, Manifest, read_manifest
+from InnerEarAILib.volume import InputError
+
+
+def is_data_set(path: Path) -> bool:
+    """Whether a path is a data set of the trainer: a folder of HDF5 files or a manifest with cases of its kind."""
+    if path.is_dir() or path.suffix.lower() == ".toml":
+        return True
+    try:
+        return '"case"' in path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def data_set_recipes(path: Path) -> list[CaseRecipe]:
+    """The cases of a data set, a group by its name.
+
+    Raises:
+        InputError: with all that is wrong with the description.
+    """
+    try:
+        manifest = read_manifest(path)
+    except ConfigurationError as error:
+        raise InputError(str(error)) from None
+    return [case_recipe(case, manifest.name) for case in manifest.cases]
+
+
+def case_recipe(case: Case, group: str) -> CaseRecipe:
+    """One labelled ear, read when its turn comes."""
+
+    def make(obtain: Callable[[CaseRecipe], EvaluationCase]) -> EvaluationCase:
+        del obtain
+        return labelled_ear(case, group)
+
+    files = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in case.files if path.exists()]
+    described = {"files": files, "labels": list(case.labyrinth_labels), "unmarked": list(case.unmarked)}
+    return CaseRecipe(plain_name(case.name), group, make, described | {"axes": case.axes})
+
+
+def labelled_ear(case: Case, group: str) -> EvaluationCase:
+    """A labelled ear of a data set as a case.
+
+    The side is told by the landmarks, and left empty where these are not all there: it is not judged here.
+
+    Raises:
+        InputError: if a file cannot be read, or nothing is labelled.
+    """
+    read = case.read()
+    mask = case.labyrinth(read.labels.voxels)
+    if not mask.any():
+        raise InputError(f"No voxel of the labels of {case.name} is labyrinth.")
+    labyrinth = read.labels.with_voxels(mask.astype(np.uint8))
+    marks = {name: place for name, place in read.landmarks_lps.items() if name not in case.unmarked}
+    found = tuple(LandmarkResult(name, place, 1.0) for name, place in marks.items())
+    side = side_by_chirality(found, labyrinth.grid.to_lps(np.argwhere(mask).mean(0)[::-1]))
+    return EvaluationCase(plain_name(case.name), group, read.scan, (TrueEar(side or "", labyrinth, marks),))
+
+
+def without_taught(recipes: Sequence[CaseRecipe], card: ModelCard) -> tuple[list[CaseRecipe], int]:
+    """The cases that a model was not trained on, and how many were left out."""
+    taught = {(group, plain_name(name)) for group, names in card.figures.get(TAUGHT_KEY, {}).items() for name in names}
+    kept = [recipe for recipe in recipes if (recipe.group, recipe.name) not in taught]
+    return kept, len(recipes) - len(kept)
+
+
+def of_cases(manifest: Manifest, numbers: Sequence[int], group: str) -> list[CaseRecipe]:
+    """Some cases of a data set, by their places in it."""
+    return [case_recipe(manifest.cases[number], group) for number in numbers]

@@ -1,0 +1,114 @@
+"""Models judged on the regions of data sets, with the pictures that go with the figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from InnerEarAILib.evaluation.cases import CaseRecipe, obtained
+from InnerEarAILib.evaluation.evaluate import Outcome, evaluate
+from InnerEarAILib.evaluation.manifest_cases import without_taught
+from InnerEarAILib.evaluation.regions import Contrast, RegionJudge, cluster_curves
+from InnerEarAILib.evaluation.surfaces import can_draw, embedded, surface_picture
+from InnerEarAILib.evaluation.tables import by_group
+from InnerEarAILib.model_store import ModelCard
+
+CURVES_FILE = "curves.png"
+
+
+@dataclass(frozen=True)
+class RegionOptions:
+    """How models are judged on regions.
+
+    Attributes:
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        views: 10 or 1.
+        contrast: see regions.RegionJudge.
+        minutes: time budget of each model; None: none.
+        pictures: whether surfaces are drawn.
+    """
+
+    device: str = "auto"
+    views: int = 10
+    contrast: Contrast = "own"
+    minutes: float | None = None
+    pictures: bool = True
+
+
+def judged_on_regions(
+    card: ModelCard,
+    recipes: Sequence[CaseRecipe],
+    output: Path,
+    options: RegionOptions = RegionOptions(),
+    name: str = "",
+    say: Callable[[str], None] = lambda line: None,
+) -> Outcome:
+    """A model's figures on labelled ears, without those that it was trained on.
+
+    Args:
+        card: of the model.
+        recipes: the cases.
+        output: folder of the evaluation; goes on with what is there.
+        options: how.
+        name: what the model is called here; its own name by default.
+        say: told of every case in a line.
+
+    Raises:
+        InputError: if the folder cannot be written to.
+        ModelError: if the model cannot be used.
+    """
+    name = name or card.name
+    kept, taught = without_taught(recipes, card)
+    if taught:
+        say(f"{name}: {taught} cases are left out, since it was trained on them.")
+    curves = cluster_curves(kept, card, None) if options.contrast == "clusters" and kept else {}
+    judge = RegionJudge(card, options.device, options.views, options.contrast, curves)
+    outcome = evaluate(replace(judge.judged(), name=name), kept, output, minutes=options.minutes, say=say)
+    pictures = {**_surfaces(judge, kept, outcome), **training_curves(card)} if options.pictures else {}
+    return replace(outcome, card=card, taught=taught, pictures=pictures)
+
+
+def apart(cards: Sequence[ModelCard]) -> list[str]:
+    """Names of models that are all different: of those that share one, the run's folder goes before."""
+    shared = Counter(card.name for card in cards)
+    names = [card.name if shared[card.name] == 1 else f"{_run(card).name}_{card.name}" for card in cards]
+    seen: Counter[str] = Counter()
+    told = []
+    for name in names:
+        seen[name] += 1
+        told.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return told
+
+
+def training_curves(card: ModelCard) -> dict[str, str]:
+    """The curves of the run that a model lies in, as HTML; nothing where it lies in none."""
+    path = _run(card) / CURVES_FILE
+    return {"Training": embedded(path.read_bytes(), f"Training of {card.name}", 900)} if path.is_file() else {}
+
+
+def _surfaces(judge: RegionJudge, recipes: Sequence[CaseRecipe], outcome: Outcome) -> dict[str, str]:
+    """For each data set the ear whose Dice is nearest to its mean, as in the paper."""
+    if not can_draw():
+        return {}
+    by_name = {recipe.name: recipe for recipe in recipes}
+    drawn = {}
+    for group, cases in by_group(outcome.figures):
+        judged = [case for case in cases if case.ears and np.isfinite(case.ears[0].dice)]
+        if not judged:
+            continue
+        mean = float(np.mean([case.ears[0].dice for case in judged]))
+        chosen = min(judged, key=lambda case: abs(case.ears[0].dice - mean))
+        case = obtained(by_name[chosen.name], None)
+        found, _ = judge.found(case)
+        caption = f"{outcome.model} on {chosen.name}: Dice {chosen.ears[0].dice:.3f}, mean of {group} {mean:.3f}"
+        drawn[f"Surfaces, {group}"] = embedded(surface_picture(case, found), caption)
+    return drawn
+
+
+def _run(card: ModelCard) -> Path:
+    """RUN of RUN/best/NAME."""
+    return card.directory.parents[1]

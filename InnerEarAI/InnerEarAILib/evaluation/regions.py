@@ -1,0 +1,167 @@
+"""Judges a network as the papers do: on the region round each labelled ear, by its raw output.
+
+Every method is asked the same way, whether it draws labyrinth, landmarks or both; no ear is looked for, nothing is
+postprocessed but by the method itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from InnerEarAILib import __version__
+from InnerEarAILib.contrast_matching import ContrastCurve, contrast_clusters, contrast_curve
+from InnerEarAILib.ear_result import EarResult, LandmarkResult, Quality
+from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, obtained
+from InnerEarAILib.evaluation.comparison import CaseFigures, compare_ear
+from InnerEarAILib.evaluation.evaluate import Judged
+from InnerEarAILib.inference.device import choose_device
+from InnerEarAILib.inference.postprocessing import labyrinth_mask, on_fine_lattice
+from InnerEarAILib.inference.predictor import Prediction, predict
+from InnerEarAILib.landmarks import LANDMARK_NAMES, decode_heatmap
+from InnerEarAILib.model_store import ModelCard, load_network
+from InnerEarAILib.preprocessing import normalise, resample
+from InnerEarAILib.volume import Grid, InputError, Volume
+
+Contrast = Literal["own", "matched", "clusters"]
+
+FINE_MM = 0.15
+"""Masks are cut out of a probability that is interpolated to about this spacing, as in the route."""
+
+SEEN_VOXELS = 200_000
+"""Voxels of each scan that a cluster's contrast is told by."""
+
+
+@dataclass(frozen=True)
+class RegionJudge:
+    """A model on regions.
+
+    Attributes:
+        card: of any segmenter.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        views: 10 or 1.
+        contrast: "own" (clipped and normalised), "matched" (each scan matched to the training contrast) or "clusters"
+            (each cluster of scans matched together).
+        curves: of "clusters", by name of the case.
+    """
+
+    card: ModelCard
+    device: str = "auto"
+    views: int = 1
+    contrast: Contrast = "own"
+    curves: Mapping[str, ContrastCurve] = field(default_factory=dict)
+
+    def judged(self) -> Judged:
+        """What `evaluate.evaluate` takes."""
+        key = {
+            "weights": self.card.weights_sha256,
+            "views": self.views,
+            "contrast": self.contrast,
+            "scans": sorted(self.curves),
+            "judge": "region",
+            "library": __version__,
+        }
+        return Judged(self.card.name, self.figures, key, has_locator=False)
+
+    def figures(self, case: EvaluationCase) -> CaseFigures:
+        """All figures of a case.
+
+        Raises:
+            InputError: if its scan shows nothing round the ear.
+        """
+        begin = time.monotonic()
+        found, probability = self.found(case)
+        return compare_ear(case, found, probability, time.monotonic() - begin)
+
+    def found(self, case: EvaluationCase) -> tuple[EarResult, Volume | None]:
+        """What the network finds in the region round the case's ear, and the probability of labyrinth, if it has one.
+
+        Raises:
+            InputError: if the scan shows nothing there.
+        """
+        grid = region_grid(case, self.card)
+        values = resample(case.scan, grid)
+        known = np.isfinite(values)
+        device = choose_device(self.device)
+        prediction = predict(
+            load_network(self.card, device),
+            self._prepared(case.name, values),
+            tile=self.card.tile_voxels,
+            overlap=self.card.overlap_voxels,
+            views=self.views,
+            device=device,
+            agreeing_precisions=self.card.agreeing_precisions,
+        )
+        return _ear(prediction, grid, known)
+
+    def _prepared(self, name: str, values: np.ndarray) -> np.ndarray:
+        if self.contrast == "own":
+            return normalise(values)
+        curve = self.curves[name] if self.contrast == "clusters" else contrast_curve([values])
+        return curve.applied(values)
+
+
+def region_grid(case: EvaluationCase, card: ModelCard) -> Grid:
+    """The cube round a labelled labyrinth that a model is shown: that of its training, at least a tile."""
+    true_ear = case.ears[0].labyrinth
+    marked = np.argwhere(true_ear.voxels > 0)
+    middle = true_ear.grid.to_lps((marked.min(0) + marked.max(0))[::-1] / 2)
+    voxels = max(card.tile_voxels, round(card.region_mm / card.spacing_mm))
+    return Grid.cube_round(middle, card.spacing_mm, voxels)
+
+
+def cluster_curves(recipes: Sequence[CaseRecipe], card: ModelCard, drawn: Path | None) -> dict[str, ContrastCurve]:
+    """The contrast curve of each case: that of its cluster of scans, by name of the case.
+
+    Raises:
+        InputError: if a scan cannot be read or shows nothing.
+    """
+    seen = []
+    for recipe in recipes:
+        case = obtained(recipe, drawn)
+        values = resample(case.scan, region_grid(case, card), cubic=False).reshape(-1)
+        seen.append(values[:: max(1, values.size // SEEN_VOXELS)])
+    if any(not np.isfinite(values).any() for values in seen):
+        raise InputError("A scan does not show the ear that is labelled in it; check its labels.")
+    numbers = contrast_clusters(seen)
+    curves = [
+        contrast_curve([seen[i] for i in np.flatnonzero(numbers == number)]) for number in range(max(numbers) + 1)
+    ]
+    return {recipe.name: curves[number] for recipe, number in zip(recipes, numbers, strict=True)}
+
+
+def _ear(prediction: Prediction, grid: Grid, known: np.ndarray) -> tuple[EarResult, Volume | None]:
+    probability = None
+    mask = Volume(np.zeros(grid.shape, np.uint8), grid.affine_lps)
+    if prediction.probability is not None:
+        probability = Volume(np.where(known, prediction.probability, 0).astype(np.float32), grid.affine_lps)
+        mask = labyrinth_mask(_finer(probability), largest_region=False)
+    landmarks = ()
+    if prediction.heatmaps is not None:
+        places = (decode_heatmap(heatmap).index_kji[::-1] for heatmap in prediction.heatmaps)
+        landmarks = tuple(
+            LandmarkResult(name, grid.to_lps(place), 1.0) for name, place in zip(LANDMARK_NAMES, places, strict=True)
+        )
+    spread = prediction.standard_deviation
+    quality = Quality(
+        volume_mm3=float(np.count_nonzero(mask.voxels) * mask.spacing_mm.prod()),
+        distances_mm={},
+        mean_standard_deviation=None if spread is None else float(spread[known].mean(dtype=np.float64)),
+    )
+    uncertainty = None if spread is None else Volume(spread, grid.affine_lps)
+    return EarResult("", mask, landmarks, uncertainty, quality), probability
+
+
+def _finer(probability: Volume) -> Volume:
+    """The probability at about FINE_MM where it is coarser, near what may be labyrinth alone."""
+    factor = round(float(probability.spacing_mm.min()) / FINE_MM)
+    marked = np.argwhere(probability.voxels >= 0.25)
+    if factor < 2 or not len(marked):
+        return probability
+    near = probability.crop(marked.min(0) - 6, marked.max(0) + 7)
+    return on_fine_lattice(near, float(probability.spacing_mm.min()) / factor)
