@@ -8,14 +8,15 @@ import torch
 
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.phantom import phantom as phantoms
-from InnerEarAILib.phantom.anatomy import PhantomEar, Rendering
+from InnerEarAILib.phantom.anatomy import COCHLEA, PhantomEar, Rendering
 from InnerEarAILib.phantom.electrode import implant
 from InnerEarAILib.phantom.given_landmarks import read_landmarks
 from InnerEarAILib.phantom.phantom import PhantomOptions, draw_phantom, write_phantom
 from InnerEarAILib.phantom.scanner import Scanner, Storage
+from InnerEarAILib.phantom.segmentation_file import write_truth
 from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.scan_files import read_volume
-from InnerEarAILib.volume import InputError
+from InnerEarAILib.volume import InputError, Volume
 
 SCANNER = Scanner("cone_beam", "plain", (0.5,) * 3, (1.0,) * 3, noise_hounsfield=30.0, storage=Storage(highest=15000))
 
@@ -92,6 +93,43 @@ def test_all_that_is_true_is_in_the_files(tmp_path):
     assert parameters["seed"] == 7
     assert parameters["scanner"]["fwhm_mm"] == [1.0, 1.0, 1.0]
     assert parameters["ears"]["right"]["measures"] == {"a_value_mm": 8.0}
+
+
+def slicer_segments(path):
+    """Name and number of voxels of each segment, as Slicer reads them."""
+    slicer = pytest.importorskip("slicer")
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    scene = slicer.vtkMRMLScene()
+    node, storage = slicer.vtkMRMLSegmentationNode(), slicer.vtkMRMLSegmentationStorageNode()
+    scene.AddNode(node)
+    scene.AddNode(storage)
+    storage.SetFileName(str(path))
+    assert storage.ReadData(node)
+    segmentation = node.GetSegmentation()
+    found = {}
+    for number in range(segmentation.GetNumberOfSegments()):
+        segment = segmentation.GetNthSegment(number)
+        voxels = vtk_to_numpy(segment.GetRepresentation("Binary labelmap").GetPointData().GetScalars())
+        found[segment.GetName()] = int((voxels == segment.GetLabelValue()).sum())
+    return found
+
+
+def test_slicer_shows_the_labyrinth_and_its_parts_by_name(tmp_path):
+    drawn = draw_phantom(7, options(side="left"))
+    write_phantom(tmp_path, drawn)
+    whole = int(drawn.labels.voxels.sum())
+    segments = slicer_segments(tmp_path / "phantom_000007.seg.nrrd")
+    assert segments == {"Left labyrinth": whole, "Left cochlea": int((drawn.parts.voxels == COCHLEA).sum())}
+
+
+def test_the_segments_of_two_ears_hold_what_lies_at_each(tmp_path):
+    voxels = np.zeros((4, 5, 12), np.uint8)
+    voxels[1:3, 1:4, 1:3] = voxels[1:3, 1:3, 8:10] = 1
+    labels = Volume(voxels, np.eye(4), "")
+    ears = {"right": {"helicotrema": np.array([2.0, 2, 2])}, "left": {"helicotrema": np.array([9.0, 2, 2])}}
+    write_truth(tmp_path / "two.seg.nrrd", labels, labels.with_voxels(0 * voxels), ears)
+    assert slicer_segments(tmp_path / "two.seg.nrrd") == {"Right labyrinth": 12, "Left labyrinth": 8}
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):

@@ -20,8 +20,8 @@ def add_phantom_command(commands: Any) -> None:
     parser = commands.add_parser(
         "phantom",
         help="draw CT phantoms of the temporal bone with their exact truth",
-        description="Draws CT phantoms of the temporal bone: scan, labels and parts (.nrrd), landmarks (.mrk.json), "
-        "parameters (.json).",
+        description="Draws CT phantoms of the temporal bone: scan, labels and parts (.nrrd), both once more as a "
+        "segmentation (.seg.nrrd), landmarks (.mrk.json), parameters (.json).",
         epilog="Exit codes: 0 done, 2 bad input or arguments, 130 cancelled.",
     )
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder for the phantoms")
@@ -37,7 +37,7 @@ def add_phantom_command(commands: Any) -> None:
         "--labyrinth",
         type=Path,
         metavar="FILE",
-        help="take this labyrinth: surface (.ply, .stl, .vtk) or label map, LPS mm",
+        help="take this labyrinth: surface (.ply, .stl, .vtk; its parts stay unknown) or label map, LPS mm",
     )
     parser.add_argument("--landmarks", type=Path, metavar="FILE", help="its landmarks: .mrk.json, or JSON by name")
     parser.add_argument(

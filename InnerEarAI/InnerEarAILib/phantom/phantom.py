@@ -21,6 +21,7 @@ from InnerEarAILib.phantom.head import sample_head
 from InnerEarAILib.phantom.pose import Pose, sample_pose
 from InnerEarAILib.phantom.scanner import GE_BONEPLUS, Scanner, ScannerKind, sample_scanner
 from InnerEarAILib.phantom.scanner_acquisition import scan, truth
+from InnerEarAILib.phantom.segmentation_file import write_truth
 from InnerEarAILib.phantom.temporal_bone import sample_temporal_bone
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.scan_files import write_volume
@@ -140,6 +141,10 @@ def draw_phantom(
 def write_phantom(directory: Path, phantom: PhantomScan) -> tuple[Path, ...]:
     """Writes a phantom: scan, labels and parts (.nrrd), landmarks of each ear (.mrk.json), parameters (.json).
 
+    Labels and parts are written once more as a segmentation (.seg.nrrd) whose segments Slicer shows by name. The parts
+    of a labyrinth that was given as a surface are not known: the file of the parts is empty then, and the segmentation
+    holds the whole alone.
+
     All files or none are there afterwards.
 
     Args:
@@ -163,6 +168,7 @@ def write_phantom(directory: Path, phantom: PhantomScan) -> tuple[Path, ...]:
         write_volume(unfinished / f"{name}.nrrd", phantom.scan)
         write_volume(unfinished / f"{name}_labels.nrrd", phantom.labels)
         write_volume(unfinished / f"{name}_parts.nrrd", phantom.parts)
+        write_truth(unfinished / f"{name}.seg.nrrd", phantom.labels, phantom.parts, phantom.landmarks)
         for side, positions in phantom.landmarks.items():
             # A landmark that the given anatomy does not know stays in the list, undefined.
             exact = [LandmarkResult(one, positions.get(one), float(one in positions)) for one in LANDMARK_NAMES]
