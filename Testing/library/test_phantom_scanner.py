@@ -21,6 +21,7 @@ from InnerEarAILib.volume import Grid, InputError
 
 angles = st.floats(-180, 180)
 places = st.floats(-80, 80)
+sizes = st.floats(0.8, 1.25)
 WIDE = Storage(lowest=-30000, highest=30000)
 
 
@@ -211,9 +212,9 @@ def test_every_artefact_changes_the_image_and_leaves_it_finite(artefacts):
 
 
 @settings(max_examples=25, deadline=None)
-@given(angles, angles, angles, places, places, places, st.booleans())
-def test_a_pose_and_its_inverse_give_the_same_point(a, b, c, x, y, z, mirror):
-    pose = Pose(Rotation.from_euler("xyz", (a, b, c), degrees=True).as_matrix(), np.array([x, y, z]), mirror)
+@given(angles, angles, angles, places, places, places, st.booleans(), sizes)
+def test_a_pose_and_its_inverse_give_the_same_point(a, b, c, x, y, z, mirror, size):
+    pose = Pose(Rotation.from_euler("xyz", (a, b, c), degrees=True).as_matrix(), np.array([x, y, z]), mirror, size)
     points = np.random.default_rng(0).normal(0, 30, (5, 3))
     np.testing.assert_allclose(pose.to_anatomy(pose.to_lps(points)), points, atol=1e-9)
 
@@ -231,11 +232,27 @@ def test_a_reflecting_rotation_is_refused():
         Pose(np.diag([-1.0, 1.0, 1.0]))
 
 
+def test_a_pose_without_a_size_is_refused():
+    with pytest.raises(ValueError, match="positive"):
+        Pose(size=0.0)
+
+
+def test_an_edge_is_as_sharp_in_a_patient_of_any_size():
+    scanner = Scanner("cone_beam", "", (0.2,) * 3, (0.5,) * 3, storage=WIDE)
+    rendered = render_anatomy(HalfSpace([1, 0, 0]), 0.2, 24.0)
+    grid = Grid.cube_round((0, 0, 0), 0.2, 41)
+    widths = []
+    for size in (0.8, 1.0, 1.25):
+        image = scan_rendered(rendered, scanner, Pose(size=size), grid, np.random.default_rng(0)).numpy()
+        widths.append(edge_width(image[20, 20], 0.2))
+    np.testing.assert_allclose(widths, widths[1], rtol=0.05)
+
+
 @settings(max_examples=6, deadline=None)
-@given(st.integers(0, 10**6), st.booleans())
-def test_label_and_landmarks_move_with_the_pose(seed, mirror):
+@given(st.integers(0, 10**6), st.booleans(), sizes)
+def test_label_and_landmarks_move_with_the_pose(seed, mirror, size):
     rng = np.random.default_rng(seed)
-    pose, ball = sample_pose(rng, mirror, 180), Ball()
+    pose, ball = replace(sample_pose(rng, mirror, 180), size=size), Ball()
     grid = oblique_grid(rng, pose.to_lps(ball.centre), (30, 36, 40), (0.3, 0.35, 0.4))
     exact = truth(render_anatomy(ball, 0.15, 14.0), pose, grid)
     share = exact.labyrinth.numpy()
@@ -243,18 +260,18 @@ def test_label_and_landmarks_move_with_the_pose(seed, mirror):
     landmarks = exact.landmarks["left" if mirror else "right"]
     np.testing.assert_allclose(centroid, landmarks["helicotrema"], atol=0.05)
     direction = landmarks["oval window"] - landmarks["helicotrema"]
-    assert np.linalg.norm(direction) == pytest.approx(ball.radius, abs=1e-6)
+    assert np.linalg.norm(direction) == pytest.approx(size * ball.radius, abs=1e-6)
 
 
 @settings(max_examples=6, deadline=None)
-@given(st.integers(0, 10**6), st.tuples(*[st.floats(0.1, 0.7)] * 3))
-def test_labyrinth_volume_is_the_same_on_every_grid(seed, spacing):
+@given(st.integers(0, 10**6), st.tuples(*[st.floats(0.1, 0.7)] * 3), sizes)
+def test_labyrinth_volume_is_the_same_on_every_grid(seed, spacing, size):
     rng = np.random.default_rng(seed)
-    pose, ball = sample_pose(rng, False, 180), Ball()
+    pose, ball = replace(sample_pose(rng, False, 180), size=size), Ball()
     shape = tuple(int(10 / s) + 1 for s in spacing[::-1])
     grid = oblique_grid(rng, pose.to_lps(ball.centre), shape, spacing)
     volume = truth(ball, pose, grid).labyrinth.sum().item() * grid.spacing_mm.prod()
-    assert volume == pytest.approx(4 / 3 * np.pi * ball.radius**3, rel=0.02)
+    assert volume == pytest.approx(4 / 3 * np.pi * (size * ball.radius) ** 3, rel=0.02)
 
 
 def test_image_and_truth_lie_at_the_same_place():

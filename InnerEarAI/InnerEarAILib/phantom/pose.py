@@ -16,25 +16,29 @@ OTHER_SIDE: Mapping[Side, Side] = {"right": "left", "left": "right"}
 
 @dataclass(frozen=True)
 class Pose:
-    """Maps the anatomy's frame to the scanner's LPS millimetres: mirror first, then rotation, then translation.
+    """Maps the anatomy's frame to the scanner's LPS millimetres: mirror and size, then rotation, then translation.
 
     Attributes:
         rotation: (3, 3) proper rotation.
         translation_lps: (3,) mm, where the anatomy's origin comes to lie.
         mirror: reflect x before anything else; turns a right ear into a left one and swaps the sides of a head.
+        size: length of anything in the scan by its length in the anatomy's frame.
     """
 
     rotation: np.ndarray = field(default_factory=lambda: np.eye(3))
     translation_lps: np.ndarray = field(default_factory=lambda: np.zeros(3))
     mirror: bool = False
+    size: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuses what is no rotation."""
+        """Refuses what is no rotation, and no size."""
         rotation = np.asarray(self.rotation, float)
         if rotation.shape != (3, 3) or np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-6:
             raise ValueError("the rotation of a pose must be an orthonormal (3, 3) matrix")
         if np.linalg.det(rotation) < 0:
             raise ValueError("the rotation of a pose must not reflect; use mirror=True for the other side")
+        if self.size <= 0:
+            raise ValueError(f"the size of a pose must be positive, got {self.size}")
         object.__setattr__(self, "rotation", rotation)
         object.__setattr__(self, "translation_lps", np.asarray(self.translation_lps, float))
 
@@ -42,7 +46,7 @@ class Pose:
     def affine(self) -> np.ndarray:
         """(4, 4), maps the anatomy's frame to LPS."""
         affine = np.eye(4)
-        affine[:3, :3] = self.rotation @ np.diag([-1.0 if self.mirror else 1.0, 1.0, 1.0])
+        affine[:3, :3] = self.size * self.rotation @ np.diag([-1.0 if self.mirror else 1.0, 1.0, 1.0])
         affine[:3, 3] = self.translation_lps
         return affine
 
@@ -54,7 +58,7 @@ class Pose:
     def to_anatomy(self, points_lps: np.ndarray) -> np.ndarray:
         """Points of the anatomy's frame (…, 3) at LPS positions (…, 3), mm."""
         affine = self.affine
-        return (np.asarray(points_lps, float) - affine[:3, 3]) @ affine[:3, :3]
+        return (np.asarray(points_lps, float) - affine[:3, 3]) @ affine[:3, :3] / self.size**2
 
     def side(self, ear: PhantomEar) -> Side:
         """The side that an ear of the anatomy has in the scan."""

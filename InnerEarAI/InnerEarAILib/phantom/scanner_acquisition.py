@@ -115,7 +115,7 @@ def truth(anatomy: Anatomy, pose: Pose, grid: Grid, device: torch.device | str =
     """
     finer = np.maximum(np.ceil(grid.spacing_mm[::-1] / TRUTH_STEP_MM), 1).astype(int)
     affine = _to_anatomy(pose) @ grid.affine_lps @ _subdivision(finer)
-    edge = float(np.cbrt((grid.spacing_mm[::-1] / finer).prod()))
+    edge = float(np.cbrt((grid.spacing_mm[::-1] / finer).prod())) / pose.size
     shape = tuple(int(n * m) for n, m in zip(grid.shape, finer, strict=True))
     if isinstance(anatomy, RenderedAnatomy):
         share, part = anatomy.coarser(edge).truth_on(shape, affine)
@@ -170,10 +170,11 @@ def _acquire(
     start = np.eye(4)
     start[:3, :3] = np.diag(1.0 / finer[::-1])
     start[:3, 3] = -np.array(margins[::-1]) / finer[::-1]
-    hounsfield, blur = sample(shape, _to_anatomy(pose) @ grid.affine_lps @ start, float(steps.min()))
+    # The samples' own blur is told in the anatomy's millimetres.
+    hounsfield, blur = sample(shape, _to_anatomy(pose) @ grid.affine_lps @ start, float(steps.min()) / pose.size)
     taps = []
     for step, width, enhancement, margin in zip(steps, fwhm, overshoot, margins, strict=True):
-        narrow = psf_taps(step, width, enhancement, blur)
+        narrow = psf_taps(step, width, enhancement, blur * pose.size**2)
         taps.append(np.pad(narrow, margin - len(narrow) // 2))
     image = filter_volume(hounsfield, taps, finer.tolist())
     image = add_artefacts(image, scanner.artefacts, grid, generator)

@@ -47,6 +47,7 @@ class PhantomSampling:
         near_mm: standard deviation of its distance from the middle along each axis; about as far off as the locator is.
         far_mm: the other samples lie up to this far off along each axis, partly or wholly outside the tile.
         away_share: share of samples round a place that has nothing to do with an ear.
+        size: range of the factor by which an anatomy is made smaller or larger than it was drawn.
         oblique_share: share of scans whose grid is tilted against the patient's axes.
         cut_share: share of scans that do not cover the whole region.
         contrast: factor of the normalised intensities, drawn from 1 ± this.
@@ -63,6 +64,7 @@ class PhantomSampling:
     near_mm: float = 2.0
     far_mm: float = 12.0
     away_share: float = 0.06
+    size: tuple[float, float] = (1.0, 1.0)
     oblique_share: float = 0.2
     cut_share: float = 0.1
     contrast: float = 0.15
@@ -130,6 +132,7 @@ class PhantomSource:
         scanner = coarsened(sample_scanner(rng, _drawn(sampling.scanners, rng)), sampling.finest_mm)
         tilt = sampling.tilt_degrees if rng.random() < sampling.upright_share else 180.0
         pose = sample_pose(rng, mirror=bool(rng.random() < 0.5), tilt_degrees=tilt)
+        pose = replace(pose, size=float(rng.uniform(*sampling.size)))
         centre = pose.to_lps(self._focus(rendered, rng))
         tile, region = self._grids(centre, rng)
         grid = scanner.native_grid(region.centre_lps, self._covered(region, scanner, rng))
