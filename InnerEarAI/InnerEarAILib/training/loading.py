@@ -42,6 +42,8 @@ def endless_batches(source: SampleSource, batch: int, workers: int, first: int =
         prefetch_factor=BATCHES_AHEAD if workers else None,
         multiprocessing_context="spawn" if workers else None,
         pin_memory=False,
+        # Its own, or beginning to load would draw from the numbers that dropout and slices go on with after a resume.
+        generator=torch.Generator(),
     )
     return iter(loader)
 

@@ -1,0 +1,178 @@
+"""The catalogue of ablations, and the command that runs, resumes and collects them."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+
+import pytest
+import torch
+
+from InnerEarAILib.cli import main
+from InnerEarAILib.evaluation import ablation
+from InnerEarAILib.evaluation.ablation import AblationPlan, ablate, run_configuration
+from InnerEarAILib.evaluation.ablation_report import ablation_table
+from InnerEarAILib.evaluation.catalogue import BASE, SINGLE_TASKS, VARIATIONS, variation
+from InnerEarAILib.training.configuration import read_configuration, read_table
+from library.labelled_balls import data_set
+
+TINY = """
+like = "base"
+name = "tiny"
+spacing_mm = 0.5
+tile_voxels = 16
+[network]
+widths = [4, 6]
+[optimisation]
+iterations = 4
+accumulation = 1
+precision = "fp32"
+[watch]
+workers = 0
+[data]
+validation_cases = 1
+validation_tiles = 1
+region_mm = 10.0
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    (tmp_path / "tiny.toml").write_text(TINY)
+    data, test = data_set(tmp_path / "balls", 3), data_set(tmp_path / "others", 1, "Others")
+    return ["ablate", "--config", str(tmp_path / "tiny.toml"), "--data", str(data), "--test", str(test),
+            "--budget", "2", "--device", "cpu", "-o", str(tmp_path / "out")]  # fmt: skip
+
+
+def test_catalogue_has_the_papers_43_variations():
+    assert len(VARIATIONS) == 43
+    assert len({one.name for one in (*VARIATIONS, *SINGLE_TASKS)}) == 45
+    assert Counter(one.aspect for one in VARIATIONS) == {
+        "normalisation": 1,
+        "loss": 4,
+        "deep supervision": 1,
+        "augmentation": 2,
+        "activation": 5,
+        "attention gates": 3,
+        "accumulation": 4,
+        "heatmap schedule": 3,
+        "depth": 3,
+        "width": 5,
+        "optimiser": 3,
+        "weight decay": 5,
+        "AdamW averages": 4,
+    }
+    accumulations = {one.changes["optimisation"]["accumulation"] for one in VARIATIONS if one.aspect == "accumulation"}
+    base = read_configuration("base").optimisation.accumulation
+    assert accumulations | {base} == {1, 5, 10, 15, 20}
+
+
+@pytest.mark.parametrize("one", [*VARIATIONS, *SINGLE_TASKS], ids=lambda one: one.name)
+def test_variation_is_one_difference_to_the_base(tmp_path, one):
+    plan = AblationPlan(read_table("base"), tmp_path / "set.toml")
+    base, varied = run_configuration(plan, variation(BASE), 1), run_configuration(plan, one, 1)
+    assert varied.name == one.name
+    parts = ("network", "loss", "heatmaps", "optimisation", "data")
+    (part,) = [name for name in parts if getattr(base, name) != getattr(varied, name)]
+    assert list(one.changes) == [part]
+    assert varied.tile_voxels % varied.network.size_multiple == 0
+
+
+def test_unknown_variation_is_refused():
+    with pytest.raises(ValueError, match=r"There is no variation “deeper”; there are base, batch_norm"):
+        variation("deeper")
+
+
+def test_base_without_labelled_scans_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="kind manifest"):
+        run_configuration(AblationPlan(read_table("locator"), tmp_path), variation(BASE), 1)
+
+
+def test_ablations_are_run_collected_and_not_run_again(tmp_path, arguments, capsys, monkeypatch):
+    chosen = [*arguments, "--only", "base", "prelu"]
+    assert main(chosen) == 0
+    out = tmp_path / "out"
+    rows = list(csv.DictReader((out / "ablation.csv").read_text(encoding="utf-8").splitlines()))
+    assert [(row["variation"], row["group"], row["change"]) for row in rows] == [
+        ("base", "validation", ""),
+        ("base", "Others", ""),
+        ("prelu", "validation", "activation = prelu"),
+        ("prelu", "Others", "activation = prelu"),
+    ]
+    assert all(0 <= float(row["DSC"]) <= 1 and float(row["landmarks (voxels)"]) > 0 for row in rows)
+    page = (out / "ablation.html").read_text(encoding="utf-8")
+    assert "2 iterations a run" in page
+    assert page.count("<svg") == 2
+    assert (out / "ablation.md").read_text(encoding="utf-8").count("\n| ") == 4
+
+    class NoTrainer:
+        def __init__(self, *arguments, **named):
+            raise AssertionError("trained again")
+
+    monkeypatch.setattr(ablation, "Trainer", NoTrainer)
+    capsys.readouterr()
+    assert main(chosen) == 0
+    assert capsys.readouterr().out.count("trained before") == 2
+
+
+def test_run_with_other_settings_is_not_mixed_in(tmp_path, arguments, capsys):
+    (tmp_path / "out" / "runs" / "base-fold1").mkdir(parents=True)
+    (tmp_path / "out" / "runs" / "base-fold1" / "done.json").write_text('{"key": "another", "minutes": 3}')
+    assert main([*arguments, "--only", "base"]) == 2
+    assert "holds a run with other settings" in capsys.readouterr().err
+
+
+def test_interrupted_run_is_gone_on_with(tmp_path, arguments, monkeypatch):
+    resumed, run = [], ablation.Trainer.run
+
+    def interrupted(self):
+        run(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ablation.Trainer, "run", interrupted)
+    assert main([*arguments, "--only", "base"]) == 130
+    monkeypatch.setattr(ablation.Trainer, "run", run)
+    monkeypatch.setattr(ablation.Trainer, "resume", lambda self: resumed.append(self.config.name))
+    assert main([*arguments, "--only", "base"]) == 0
+    assert resumed == ["base"]
+
+
+def test_folds_hold_out_other_cases_and_are_gathered_in_one_row(tmp_path):
+    (tmp_path / "tiny.toml").write_text(TINY)
+    plan = AblationPlan(read_table(tmp_path / "tiny.toml"), data_set(tmp_path / "balls", 3), (), 2, 1, "cpu")
+    runs = ablate(plan, [variation(BASE)], tmp_path / "out", lambda line: None)
+    held_out = [run.outcome.figures[0].name for run in runs]
+    taught = [run.outcome.card.figures["trained_on_cases"]["Balls"] for run in runs]
+    assert all(name not in names for name, names in zip(held_out, taught, strict=True))
+    (row,) = ablation_table(runs, "").rows
+    assert row[3] == "2"
+    assert "±" in row[5]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--only", "deeper"], "There is no variation"),
+        (["--folds", "0"], "must be at least 1"),
+        (["--config", "silver"], "none of that name"),
+        (["--data", "nowhere.toml"], "nowhere.toml cannot be read"),
+    ],
+)
+def test_ablate_command_ends_with_2_where_it_cannot_begin(tmp_path, arguments, capsys, more, words):
+    assert main([*arguments, *more]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_variations_can_be_listed(capsys):
+    assert main(["ablate", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 46
+    assert "double_width: width (value ours)" in lines

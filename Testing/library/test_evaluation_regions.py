@@ -1,0 +1,303 @@
+"""Models judged on the region round each labelled ear of the trainer's data sets: methods, contrast, tables, page."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from InnerEarAILib.contrast_matching import match_by_cluster, match_contrast
+from InnerEarAILib.evaluation import command, regions
+from InnerEarAILib.evaluation.evaluate import Outcome
+from InnerEarAILib.evaluation.manifest_cases import data_set_recipes, is_data_set, without_taught
+from InnerEarAILib.evaluation.method_tables import MEASURES, method_tables
+from InnerEarAILib.evaluation.published import published_dice, published_landmarks
+from InnerEarAILib.evaluation.region_outcomes import RegionOptions, apart, judged_on_regions
+from InnerEarAILib.evaluation.regions import RegionJudge, cluster_curves, region_grid
+from InnerEarAILib.evaluation.report import write_report
+from InnerEarAILib.evaluation.surfaces import can_draw, surface_picture
+from InnerEarAILib.landmarks import LANDMARK_NAMES
+from InnerEarAILib.model_store import ModelCard, load_card, save_model
+from InnerEarAILib.networks.autocasnet import AutoCasNet, AutoCasNetConfig
+from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig, NetworkOutput
+from InnerEarAILib.preprocessing import normalise, resample
+from InnerEarAILib.volume import InputError
+from library.labelled_balls import RADIUS_MM, data_set
+
+CARD = ModelCard(
+    name="reader",
+    version="1",
+    role="segmenter",
+    network={},
+    spacing_mm=0.5,
+    tile_voxels=24,
+    overlap_voxels=4,
+    heatmap_amplitude=4.0,
+    heatmap_spread_voxels=2.5,
+    region_mm=12.0,
+    trained_on="Nothing: it reads grey values.",
+    validated_on="Nothing.",
+    limits="For tests.",
+    licence="Apache-2.0",
+    library_version="0.1.0",
+)
+
+
+class Reader(torch.nn.Module):
+    """Finds balls: labyrinth where it is bright, every landmark where it is brightest round about."""
+
+    def __init__(self, segments=True, localises=True):
+        super().__init__()
+        self.segments, self.localises = segments, localises
+
+    def forward(self, image):
+        heatmaps = 5 + torch.nn.functional.avg_pool3d(image, 11, 1, 5).repeat(1, 3, 1, 1, 1) if self.localises else None
+        return NetworkOutput(10 * image if self.segments else None, heatmaps, (), ())
+
+
+@pytest.fixture
+def balls(tmp_path):
+    return data_set_recipes(data_set(tmp_path / "balls", 3))
+
+
+@pytest.fixture
+def reader(monkeypatch):
+    def reads(**heads):
+        monkeypatch.setattr(regions, "load_network", lambda card, device: Reader(**heads))
+
+    reads()
+    return reads
+
+
+def made(recipe):
+    return recipe.make(None)
+
+
+def test_ball_is_found_where_it_is(balls, reader):
+    for recipe in balls:
+        figures = RegionJudge(CARD, "cpu").figures(made(recipe))
+        (ear,) = figures.ears
+        assert ear.dice > 0.93
+        assert ear.roc_area > 0.99
+        assert ear.helicotrema_mm < 0.4
+        assert ear.oval_window_mm == pytest.approx(2.0, abs=0.5)
+        assert ear.found
+        assert ear.side_right is None
+        assert np.isnan(ear.mean_standard_deviation)
+
+
+def test_ten_views_tell_the_deviation(balls, reader):
+    (ear,) = RegionJudge(CARD, "cpu", views=10).figures(made(balls[0])).ears
+    assert 0 <= ear.mean_standard_deviation < 0.01
+
+
+def test_network_without_heatmaps_has_no_landmark_figures(balls, reader):
+    reader(localises=False)
+    (ear,) = RegionJudge(CARD, "cpu").figures(made(balls[0])).ears
+    assert ear.dice > 0.93
+    assert np.isnan(ear.landmarks_mm)
+
+
+def test_network_without_segmentation_has_landmark_figures_alone(balls, reader):
+    reader(segments=False)
+    (ear,) = RegionJudge(CARD, "cpu").figures(made(balls[0])).ears
+    assert ear.helicotrema_mm < 0.4
+    assert np.isnan([ear.dice, ear.iou, ear.hausdorff_mm, ear.accuracy, ear.roc_area, ear.volume_mm3]).all()
+
+
+def test_network_that_draws_nothing_has_missed_the_ear(balls, reader, monkeypatch):
+    monkeypatch.setattr(Reader, "forward", lambda self, image: NetworkOutput(image - 99, None, (), ()))
+    (ear,) = RegionJudge(CARD, "cpu").figures(made(balls[0])).ears
+    assert (ear.dice, ear.found) == (0.0, False)
+
+
+def test_region_is_the_cube_of_the_training_round_the_labyrinth(balls):
+    case = made(balls[0])
+    grid = region_grid(case, replace(CARD, region_mm=14.0))
+    assert grid.shape == (28, 28, 28)
+    truth = np.argwhere(resample(case.ears[0].labyrinth.with_voxels(case.ears[0].labyrinth.voxels * 1.0), grid) > 0.5)
+    np.testing.assert_allclose((truth.min(0) + truth.max(0)) / 2, 13.5, atol=1.1)
+
+
+@pytest.mark.parametrize("contrast", ["own", "matched", "clusters"])
+def test_network_sees_the_contrast_that_was_asked_for(balls, monkeypatch, contrast):
+    case, seen = made(balls[1]), []
+
+    class Witness(Reader):
+        def forward(self, image):
+            seen.append(image)
+            return super().forward(image)
+
+    monkeypatch.setattr(regions, "load_network", lambda card, device: Witness())
+    curves = cluster_curves(balls, CARD, None) if contrast == "clusters" else {}
+    RegionJudge(CARD, "cpu", contrast=contrast, curves=curves).figures(case)
+    cut = [resample(made(recipe).scan, region_grid(made(recipe), CARD)) for recipe in balls]
+    expected = {
+        "own": normalise(cut[1]),
+        "matched": match_contrast(cut[1]),
+        "clusters": match_by_cluster(cut)[1],
+    }[contrast]
+    # Clusters are told by linear interpolation, which is enough for a histogram.
+    np.testing.assert_allclose(seen[0][0, 0].numpy(), expected, atol=0.15 if contrast == "clusters" else 1e-5)
+
+
+def test_cases_that_a_model_was_trained_on_are_left_out(balls):
+    taught = replace(CARD, figures={"trained_on_cases": {"Balls": ["b0", "b2"], "Others": ["b1"]}})
+    kept, count = without_taught(balls, taught)
+    assert ([recipe.name for recipe in kept], count) == (["b1"], 2)
+
+
+def test_data_sets_of_the_trainer_are_told_from_lists_of_scans(tmp_path):
+    (tmp_path / "scans.json").write_text('{"cases": []}')
+    (tmp_path / "set.json").write_text('{"name": "x", "case": []}')
+    assert [is_data_set(tmp_path / name) for name in ("scans.json", "set.json", "a.toml", "")] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
+def test_models_of_one_name_are_told_apart(tmp_path):
+    cards = [
+        replace(CARD, directory=tmp_path / run / "best" / "reader", name=name)
+        for run, name in (("a", "reader"), ("b", "reader"), ("b", "other"))
+    ]
+    assert apart(cards) == ["a_reader", "b_reader", "other"]
+
+
+@pytest.fixture
+def outcomes(tmp_path, balls, reader):
+    card = replace(CARD, directory=tmp_path / "run" / "best" / "reader")
+    options = RegionOptions("cpu", views=1)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "curves.png").write_bytes(b"\x89PNG")
+    first = judged_on_regions(card, balls, tmp_path / "out", options)
+    reader(localises=False)
+    second = replace(card, name="unet_2d", method="autocasnet", network={"block": "plain", "planes": ["axial"]})
+    return [first, judged_on_regions(second, balls, tmp_path / "out", options)]
+
+
+def test_report_has_methods_side_by_side_and_opens_alone(tmp_path, outcomes):
+    files = {file.name: file.read_text(encoding="utf-8") for file in write_report(tmp_path / "out", outcomes)}
+    rows = list(csv.DictReader(files["cases.csv"].splitlines()))
+    assert [(row["model"], row["case"]) for row in rows] == [
+        (model, f"b{n}") for model in ("reader", "unet_2d") for n in range(3)
+    ]
+    summary = {(row["model"], row["figure"]): row for row in csv.DictReader(files["summary.csv"].splitlines())}
+    own = [ear.dice for case in outcomes[0].figures for ear in case.ears]
+    assert float(summary["reader", "dice"]["mean"]) == pytest.approx(np.mean(own), rel=1e-4)
+    assert float(summary["reader", "dice"]["sd"]) == pytest.approx(np.std(own, ddof=1), rel=1e-3)
+    assert ("unet_2d", "helicotrema_mm") not in summary
+    assert "0.884 ± 0.076 (17 micro-CT)" in files["tables.md"]
+    page = files["index.html"]
+    assert "Methods on Balls" in page
+    assert "data:image/png;base64" in page
+    assert "src=" not in page.replace('src="data:', "")
+    if can_draw():
+        assert page.count("mean of Balls") == 4  # picture and caption of each model
+
+
+def test_tables_state_what_was_trained_and_hold_every_measure(outcomes):
+    conditions, side_by_side, pairs = method_tables(outcomes)
+    assert [row[0] for row in conditions.rows] == ["reader", "unet_2d"]
+    assert conditions.rows[0][3] == CARD.trained_on
+    assert side_by_side.columns[2:] == tuple(MEASURES)
+    assert side_by_side.rows[1][-1] == "–"
+    assert pairs.title == "reader against unet_2d"
+
+
+def test_differences_are_marked_by_wilcoxons_test(outcomes):
+    def shifted(outcome, by):
+        case = outcome.figures[0]
+        cases = tuple(
+            replace(case, name=f"c{n}", ears=(replace(case.ears[0], dice=0.8 + 0.01 * n + by),)) for n in range(8)
+        )
+        return replace(outcome, figures=cases)
+
+    first, better, same = shifted(outcomes[0], 0.0), shifted(outcomes[1], 0.02), shifted(outcomes[1], 0.0)
+    table = next(one for one in method_tables([first, better, same]) if one.title == "Methods on Balls")
+    assert [row[2].endswith("*") for row in table.rows] == [False, True, False]
+
+
+def test_published_figures_are_those_of_the_papers():
+    cascade = replace(CARD, method="autocasnet", network={"block": "residual", "planes": ["axial", "coronal"]})
+    assert published_dice(cascade) == "0.871 ± 0.126 (17 micro-CT)"
+    assert published_landmarks(cascade) == ""
+    gold = replace(CARD, name="gold")
+    assert (published_dice(gold), published_landmarks(gold)) == ("0.94 ± 0.01 (9 clinical)", "5.2 ± 2.8 (9 clinical)")
+    single = replace(CARD, network={"heads": "heatmaps"})
+    assert published_landmarks(single) == "6.3 (9 clinical)"
+    assert published_dice(CARD) == ""
+
+
+@pytest.mark.skipif(not can_draw(), reason="no OpenGL here")
+def test_surfaces_show_found_missed_and_invented_parts_in_their_colours(balls, reader):
+    import SimpleITK as sitk
+
+    case = made(balls[0])
+    found, _ = RegionJudge(CARD, "cpu").found(case)
+    moved = found.segmentation.affine_lps.copy()
+    moved[2, 3] += 0.6 * RADIUS_MM
+    png = surface_picture(case, replace(found, segmentation=replace(found.segmentation, affine_lps=moved)))
+    reader_io = sitk.ImageFileReader()
+    path = balls[0].name + ".png"
+    picture = _pixels(png, reader_io, path)
+    red, green, blue = (picture[..., channel].astype(int) for channel in range(3))
+    assert ((green > red + 40) & (green > blue + 40)).sum() > 500
+    assert ((red > green + 60) & (red > blue + 60)).sum() > 500
+    assert ((red > 120) & (green > 90) & (blue < 60)).sum() > 200
+
+
+def _pixels(png, reader_io, name):
+    import tempfile
+    from pathlib import Path
+
+    import SimpleITK as sitk
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_bytes(png)
+        reader_io.SetFileName(str(path))
+        return sitk.GetArrayFromImage(reader_io.Execute())
+
+
+def parsed(*arguments):
+    parser = argparse.ArgumentParser()
+    command.add_evaluate_command(parser.add_subparsers())
+    return parser.parse_args(["evaluate", *map(str, arguments)])
+
+
+def test_models_of_any_method_are_judged_by_one_command(tmp_path, capsys):
+    torch.manual_seed(1)
+    path = data_set(tmp_path / "balls", 1)
+    save_model(tmp_path / "store", replace(CARD, name="dual"), DualHeadUNet(DualHeadUNetConfig(widths=(4, 6))))
+    save_model(tmp_path / "run" / "best", replace(CARD, name="flat"), AutoCasNet(AutoCasNetConfig(widths=(4, 6))))
+    models = ("dual", tmp_path / "run" / "best" / "flat")
+    chosen = parsed("--model", *models, "--models", tmp_path / "store", "--data", path, "--views", 1, "--device", "cpu",
+                    "-o", tmp_path / "out")  # fmt: skip
+    assert command.run_evaluate_command(chosen) == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "cases.csv").read_text(encoding="utf-8").splitlines()))
+    assert [(row["model"], row["group"]) for row in rows] == [("dual", "Balls"), ("flat", "Balls")]
+    assert load_card("flat", tmp_path / "run" / "best").method == "autocasnet"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--data", "a.toml", "b.json"), "goes with others of its kind alone"),
+        (("--case", "s.nrrd", "l.nrrd", "--contrast", "matched"), "goes with data sets"),
+    ],
+)
+def test_arguments_that_contradict_each_other_are_refused(tmp_path, arguments, words):
+    with pytest.raises(InputError, match=words):
+        command.check_arguments(parsed("--model", "m", "-o", tmp_path, *arguments))
+
+
+def test_outcome_without_a_card_is_no_method():
+    assert method_tables([Outcome("m", ())]) == ()
+    assert len(LANDMARK_NAMES) == 3
