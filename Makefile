@@ -8,7 +8,7 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do 
 	&& echo $$candidate && break; done)
 RUN = PYTHONPATH=InnerEarAI:Testing .venv/bin/python
 
-.PHONY: demo test test-slow lint package-lists clean
+.PHONY: demo test test-slow lint package-lists pictures clean
 
 demo: .venv/installed
 	@$(RUN) -m host.demo $(if $(SCAN),"$(SCAN)") -o "$(OUT)"
@@ -25,6 +25,9 @@ lint: .venv/installed
 
 package-lists: .venv/installed
 	@$(RUN) -m host.packaging
+
+pictures: .venv/installed
+	@$(RUN) -m host.panel_pictures Resources InnerEarAI/Resources/Icons
 
 clean:
 	rm -rf .venv demo-output

@@ -120,7 +120,9 @@ class InnerEarAIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.set_parameters(None)
 
     def onSceneChanged(self, caller, event):
-        self.initializeParameterNode()
+        # Only the scenes of those who use the module get its parameter node.
+        if self.parent.isEntered:
+            self.initializeParameterNode()
 
     def onNodeAdded(self, caller, event):
         self.panel.scene_changed()

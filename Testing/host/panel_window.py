@@ -54,8 +54,18 @@ class PanelWindow:
         self.widget = InnerEarAIWidget(self.parent)
         self.widget.setup()
         self.parent.show()
-        self.widget.enter()
+        self.enter()
         self.settle()
+
+    def enter(self) -> None:
+        """Opens the module, as its name in Slicer's list does."""
+        self.parent.isEntered = True
+        self.widget.enter()
+
+    def leave(self) -> None:
+        """Opens another module."""
+        self.parent.isEntered = False
+        self.widget.exit()
 
     def settle(self) -> None:
         """Lets everything happen that waits to happen."""

@@ -45,7 +45,7 @@ def test_a_broken_floor_is_noticed(tmp_path):
 
 
 def test_floors_under_the_route_come_without_torch():
-    modules = ("worker", "cli", "result_files", "scan_result_files", "model_store", "preprocessing")
+    modules = ("worker", "cli", "result_files", "scan_result_files", "model_store", "preprocessing", "time_estimate")
     script = (
         "import sys; "
         + "; ".join(f"import InnerEarAILib.{name}" for name in modules)

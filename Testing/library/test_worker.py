@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,14 @@ import pytest
 
 from InnerEarAILib import worker
 from InnerEarAILib.json_lines import JsonLines
+from InnerEarAILib.model_store import save_model
+from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
 from InnerEarAILib.scan_result_files import read_scan_result
 from InnerEarAILib.volume import InputError, Volume
 from InnerEarAILib.worker import read_job, write_job
 from library.scans import affine, noisy_scan, painted_ear, scan_result
 from library.test_result_files import assert_same
+from library.test_segmenter import CARD
 
 LIBRARY = Path(worker.__file__).parents[1]
 TESTING = Path(__file__).parents[1]
@@ -27,6 +31,8 @@ CHILD = """
 import os, sys, time
 from InnerEarAILib import worker
 from InnerEarAILib.json_lines import JsonLines
+from InnerEarAILib.model_store import save_model
+from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
 from InnerEarAILib.volume import InputError
 from library.scans import FakeSegmenter, painted_ear, scan_result
 
@@ -209,3 +215,43 @@ def test_steps_in_quick_succession_are_thinned_out():
     assert len(events) < 50
     assert events[0]["fraction"] == 0
     assert events[-1]["fraction"] == 1
+
+
+def probe(models):
+    """A probe with the models of a folder; see finish."""
+    return finish(
+        subprocess.Popen(
+            [sys.executable, "-m", "InnerEarAILib.worker", worker.PROBE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(LIBRARY), "INNEREARAI_MODELS": str(models)},
+        )
+    )
+
+
+def test_the_probe_names_the_devices_and_how_fast_every_model_is(tmp_path):
+    config = DualHeadUNetConfig(widths=(4, 6, 8))
+    card = replace(CARD, network=config.to_dict(), tile_voxels=16, overlap_voxels=4, validated_on="x", limits="x")
+    for name, role in (("clinical", "segmenter"), ("locator", "locator")):
+        save_model(tmp_path, replace(card, name=name, role=role), DualHeadUNet(config))
+    events, code, log = probe(tmp_path)
+    assert code == 0, log
+    assert events[1]["event"] == "started"
+    assert events[-1]["event"] == "probed"
+    names = [event["name"] for event in events if event["event"] == "device"]
+    assert names[-1] == "cpu"
+    assert (len(names) == 1) == any(event["event"] == "no_gpu" for event in events)
+    speeds = [event for event in events if event["event"] == "speed"]
+    assert {(speed["model"], speed["device"]) for speed in speeds} == {
+        (model, device) for model in ("clinical", "locator") for device in names
+    }
+    assert all(speed["seconds_per_tile"] > 0 for speed in speeds)
+
+
+def test_a_probe_without_usable_models_says_why(tmp_path):
+    (tmp_path / "clinical").mkdir()
+    (tmp_path / "clinical" / "model.json").write_text("{")
+    events, code, _ = probe(tmp_path)
+    assert (events[-1]["event"], events[-1]["kind"]) == ("error", "model")
+    assert code == 2

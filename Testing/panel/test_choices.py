@@ -121,8 +121,17 @@ def test_the_first_scan_is_chosen_when_the_module_is_opened(panel):
     node = slicer.util.addVolumeFromArray(np.zeros((20, 20, 20), np.int16), np.diag([-1, -1, 1, 1.0]), "CT")
     panel.settle()
     assert panel.widget.ui.statusLabel.text == "Choose the CT volume above."
-    panel.widget.enter()
+    panel.enter()
     assert panel.widget.ui.inputSelector.currentNode() is node
+
+
+def test_a_scene_opened_while_another_module_is_used_gets_no_parameter_node(panel):
+    panel.leave()
+    slicer.mrmlScene.Clear()
+    panel.settle()
+    assert slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScriptedModuleNode") is None
+    panel.enter()
+    assert slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScriptedModuleNode") is not None
 
 
 def test_label_maps_are_not_offered(panel):
@@ -130,7 +139,7 @@ def test_label_maps_are_not_offered(panel):
         np.zeros((20, 20, 20), np.uint8), np.eye(4), "labels", nodeClassName="vtkMRMLLabelMapVolumeNode"
     )
     panel.settle()
-    panel.widget.enter()
+    panel.enter()
     assert panel.widget.ui.inputSelector.count == 1
     assert panel.widget.ui.inputSelector.currentNode() is None
 

@@ -140,5 +140,5 @@ def test_each_system_gets_a_pytorch_that_works_on_it(monkeypatch, system, machin
 
 def test_an_unfit_pytorch_is_said_in_the_panel(panel, scan, installed):
     installed["torch"] = "2.9.1"
-    panel.widget.enter()
+    panel.enter()
     assert "PyTorch 2.9" in panel.widget.ui.deviceHint.text

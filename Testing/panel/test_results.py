@@ -224,7 +224,8 @@ def test_saving_twice_asks_before_it_replaces(segmented, tmp_path, monkeypatch):
 
 
 def test_saving_where_nothing_can_be_written_says_so(segmented, tmp_path, monkeypatch):
-    save_into(monkeypatch, tmp_path / "missing")
+    (tmp_path / "file").write_text("")
+    save_into(monkeypatch, tmp_path / "file")
     segmented.widget.ui.saveButton.click()
     assert "cannot be written" in segmented.widget.ui.statusLabel.text
 

@@ -151,11 +151,9 @@ def test_removing_the_scan_ends_the_run(panel, scan, answers):
 def test_another_module_may_be_opened_while_it_runs(panel, scan, answers):
     answers(TWO_EARS)
     panel.widget.ui.segmentButton.click()
-    panel.widget.exit()
-    panel.parent.hide()
+    panel.leave()
     wait_until(panel, lambda: not is_running(panel))
-    panel.parent.show()
-    panel.widget.enter()
+    panel.enter()
     assert "Found" in panel.widget.ui.statusLabel.text
 
 

@@ -41,7 +41,7 @@ def time_hint(options: SegmenterOptions, seconds: float | None, state: ProbeStat
         when = ""
     else:
         when = _("How long it takes is not known.")
-    return f"{what} {when}".strip()
+    return f"{what}\n{when}".strip()
 
 
 def model_hint(card: ModelCard) -> str:

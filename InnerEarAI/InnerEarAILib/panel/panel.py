@@ -97,7 +97,7 @@ class Panel:
             qt.QTimer.singleShot(0, self._refresh_when_due)
 
     def abandon(self, reason: str) -> None:
-        """Ends a run at once and says why; where there is none, forgets what was said last. The scene stays as it is."""
+        """Ends a run at once and says why, without a trace in the scene; with no run, forgets what was said last."""
         self._message, self._log = reason if self._run is not None else "", ""
         self._forget_run()
 

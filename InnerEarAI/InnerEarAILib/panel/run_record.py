@@ -93,7 +93,7 @@ def save_run(record: RunRecord, directory: Path, name: str, overwrite: bool = Fa
     """Writes the nodes of a run as they are now, with the user's corrections, and the summary; all files or none.
 
     Args:
-        directory: exists.
+        directory: made where it does not exist.
         name: what the files' names begin with; what no file name can hold is replaced.
         overwrite: whether files of the same names may go.
 
@@ -110,7 +110,9 @@ def save_run(record: RunRecord, directory: Path, name: str, overwrite: bool = Fa
     existing = [file for file in (*files, summary) if (directory / file).exists()]
     if existing and not overwrite:
         raise FileExistsError(existing[0])
+    names_before = {file: _file_name(node) for file, node in files.items()}
     try:
+        directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=directory) as unfinished:
             for file, node in files.items():
                 slicer.util.saveNode(node, str(Path(unfinished, file)))
@@ -118,11 +120,9 @@ def save_run(record: RunRecord, directory: Path, name: str, overwrite: bool = Fa
             for file in (*files, summary):
                 os.replace(Path(unfinished, file), directory / file)
     except (OSError, RuntimeError) as error:
+        _set_file_names(files, names_before)
         raise InputError(f"The results cannot be written to {directory} ({error}).") from error
-    finally:
-        for file, node in files.items():
-            if node.GetStorageNode() is not None:
-                node.GetStorageNode().SetFileName(str(directory / file))
+    _set_file_names(files, {file: str(directory / file) for file in files})
     return tuple(directory / file for file in (*files, summary))
 
 
@@ -134,6 +134,16 @@ def _record_of(node: slicer.vtkMRMLSegmentationNode) -> RunRecord:
         node.GetNodeReference(UNCERTAINTY),
         json.loads(node.GetAttribute(SUMMARY)),
     )
+
+
+def _file_name(node: slicer.vtkMRMLStorableNode) -> str | None:
+    return None if node.GetStorageNode() is None else node.GetStorageNode().GetFileName()
+
+
+def _set_file_names(nodes: Mapping[str, slicer.vtkMRMLStorableNode], names: Mapping[str, str | None]) -> None:
+    for file, node in nodes.items():
+        if node.GetStorageNode() is not None:
+            node.GetStorageNode().SetFileName(names[file])
 
 
 def _remove_unused_colours(scene: slicer.vtkMRMLScene) -> None:

@@ -1,0 +1,49 @@
+"""The module reloaded, by Slicer's own function: nothing of the old panel goes on."""
+
+from __future__ import annotations
+
+import sys
+
+import slicer
+import slicer.util
+
+from panel.driving import HEARS_NOTHING, TWO_EARS, add_scan, finish, start
+
+
+def reload_module(panel, monkeypatch):
+    monkeypatch.setitem(sys.modules, "InnerEarAI", sys.modules["InnerEarAI"])
+    slicer.modules.innerearai.widgetRepresentation = lambda: panel.parent
+    slicer.modules.InnerEarAIWidget = panel.widget
+    panel.parent.reload = panel.open
+    slicer.util.reloadScriptedModule("InnerEarAI")
+    panel.settle()
+
+
+def test_reloading_ends_a_run_and_gives_a_panel_with_the_same_choices(panel, scan, answers, monkeypatch):
+    ui = panel.widget.ui
+    ui.presetSelector.currentIndex = ui.presetSelector.findData("fast")
+    answers(HEARS_NOTHING)
+    start(panel)
+    old, process = panel.widget, panel.widget.panel._run._child._process
+    reload_module(panel, monkeypatch)
+    assert process.poll() is not None
+    assert panel.widget is not old
+    assert type(panel.widget) is not type(old)
+    assert old.Observations == []
+    ui = panel.widget.ui
+    assert ui.presetSelector.itemData(ui.presetSelector.currentIndex) == "fast"
+    assert ui.inputSelector.currentNode() is scan
+    answers(TWO_EARS)
+    assert "Found" in finish(panel)
+
+
+def test_the_old_panel_no_longer_follows_the_scene(panel, scan, monkeypatch):
+    old = panel.widget
+    reload_module(panel, monkeypatch)
+    said = old.ui.statusLabel.text
+    slicer.mrmlScene.Clear()
+    panel.settle()
+    assert old.ui.statusLabel.text == said
+    assert "Load a CT" in panel.widget.ui.statusLabel.text
+    add_scan(panel, "next")
+    assert panel.widget.ui.segmentButton.enabled
