@@ -212,5 +212,6 @@ def _open_phantom(
             f"Simulated scans of drawn anatomies ({kinds}), scanners {', '.join(sampling.scanners)}.",
             f"{data.validation_samples} simulated scans of {data.validation_anatomies} other drawn anatomies.",
             "For research use; trained on simulated scans, not validated on patients.",
-            max(*sampling.region_mm, config.tile_voxels * config.spacing_mm),
+            # The smallest region that was trained on: less to compute, and no less is seen of the ear.
+            max(sampling.region_mm[0], config.tile_voxels * config.spacing_mm),
         )
