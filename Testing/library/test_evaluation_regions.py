@@ -59,9 +59,9 @@ class Reader(torch.nn.Module):
         return NetworkOutput(10 * image if self.segments else None, heatmaps, (), ())
 
 
-@pytest.fixture
-def balls(tmp_path):
-    return data_set_recipes(data_set(tmp_path / "balls", 3))
+@pytest.fixture(scope="module")
+def balls(tmp_path_factory):
+    return data_set_recipes(data_set(tmp_path_factory.mktemp("balls"), 3))
 
 
 @pytest.fixture
@@ -170,16 +170,19 @@ def test_models_of_one_name_are_told_apart(tmp_path):
     assert apart(cards) == ["a_reader", "b_reader", "other"]
 
 
-@pytest.fixture
-def outcomes(tmp_path, balls, reader):
-    card = replace(CARD, directory=tmp_path / "run" / "best" / "reader")
-    options = RegionOptions("cpu", views=1)
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "curves.png").write_bytes(b"\x89PNG")
-    first = judged_on_regions(card, balls, tmp_path / "out", options)
-    reader(localises=False)
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory, balls):
+    folder = tmp_path_factory.mktemp("judged")
+    card = replace(CARD, directory=folder / "run" / "best" / "reader")
     second = replace(card, name="unet_2d", method="autocasnet", network={"block": "plain", "planes": ["axial"]})
-    return [first, judged_on_regions(second, balls, tmp_path / "out", options)]
+    (folder / "run").mkdir()
+    (folder / "run" / "curves.png").write_bytes(b"\x89PNG")
+    judged = []
+    with pytest.MonkeyPatch.context() as patch:
+        for one, localises in ((card, True), (second, False)):
+            patch.setattr(regions, "load_network", lambda card, device, localises=localises: Reader(True, localises))
+            judged.append(judged_on_regions(one, balls, folder / "out", RegionOptions("cpu", views=1)))
+    return judged
 
 
 def test_report_has_methods_side_by_side_and_opens_alone(tmp_path, outcomes):
