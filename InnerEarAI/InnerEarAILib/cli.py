@@ -44,6 +44,7 @@ WING_COMMANDS = (
     ("InnerEarAILib.phantom.command", "add_phantom_command"),
     ("InnerEarAILib.training.command", "add_train_command"),
     ("InnerEarAILib.evaluation.command", "add_evaluate_command"),
+    ("InnerEarAILib.benchmark.command", "add_benchmark_command"),
     ("InnerEarAILib.evaluation.ablate_command", "add_ablate_command"),
 )
 """Modules of the side wings and the function by which each adds its commands. The function gets the object that

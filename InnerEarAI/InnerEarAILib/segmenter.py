@@ -128,7 +128,7 @@ class _Route:
         the middle exactly: on a lattice it would jump by a whole voxel where the middle moves by a hair.
         """
         first_grid = self._region_round(candidate.centre_lps)
-        first, known = self._predicted(first_grid, views=1)
+        first, known = self._predicted(first_grid, only_middle=True)
         marked = np.argwhere((first.probability >= THRESHOLD) & known)
         if len(marked) == 0:
             return None
@@ -182,7 +182,13 @@ class _Route:
         ordered = sorted(ears, key=lambda ear: ear.side, reverse=True)
         return ScanResult(self.volume.name, self.volume.grid, tuple(ordered), self.provenance, tuple(self.notes))
 
-    def _predicted(self, grid: Grid, views: int | None = None) -> tuple[Prediction, np.ndarray]:
+    def _predicted(self, grid: Grid, only_middle: bool = False) -> tuple[Prediction, np.ndarray]:
+        """What the network says about a region, and where the scan has values.
+
+        Where only the middle of an ear is wanted, one view without landmarks does; it is always computed in float32, so
+        that a faster number format looks at the same region: a hair's breadth off, the surface changes more than by
+        rounding.
+        """
         with self.timed("resampling"):
             self.progress.step("Resampling the scan")
             values = resample(self.volume, grid)
@@ -194,10 +200,12 @@ class _Route:
                 normalised,
                 tile=self.card.tile_voxels,
                 overlap=self.card.overlap_voxels,
-                views=views or self.preset.views,
+                views=1 if only_middle else self.preset.views,
                 device=self.device,
                 progress=self.progress,
+                precision="float32" if only_middle else "auto",
                 agreeing_precisions=self.card.agreeing_precisions,
+                heatmaps=not only_middle,
             )
         self.provenance |= {f"execution.{key}": value for key, value in prediction.execution.items()}
         return prediction, known

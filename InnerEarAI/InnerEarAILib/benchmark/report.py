@@ -1,0 +1,131 @@
+"""The outcome of a benchmark as JSON, as tables to read, and as a plot of cost against tiles and scan size."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from InnerEarAILib.benchmark.contenders import OURS
+from InnerEarAILib.benchmark.measurement import median
+from InnerEarAILib.benchmark.timing import Comparison, RouteTiming
+from InnerEarAILib.evaluation.report import write_text
+
+
+def write_benchmark(
+    directory: Path, conditions: Mapping[str, Any], routes: Sequence[RouteTiming], comparisons: Sequence[Comparison]
+) -> list[Path]:
+    """Writes benchmark.json, benchmark.md and, where matplotlib is installed, benchmark.png; each whole.
+
+    Args:
+        directory: made if absent.
+        conditions: device, threads, versions: plain values.
+        routes: file to result files.
+        comparisons: with other inferers.
+
+    Raises:
+        InputError: if a file cannot be written.
+    """
+    values = {
+        "conditions": dict(conditions),
+        "routes": [{**asdict(route), "median_seconds": median(list(route.seconds))} for route in routes],
+        "comparisons": [
+            {**asdict(one), "tiles_per_second": one.tiles_per_second, "tflops": one.tflops} for one in comparisons
+        ],
+    }
+    files = [
+        write_text(directory / "benchmark.json", json.dumps(values, indent=2, ensure_ascii=False) + "\n"),
+        write_text(directory / "benchmark.md", tables(conditions, routes, comparisons)),
+    ]
+    if importlib.util.find_spec("matplotlib") and routes:
+        files.append(directory / "benchmark.png")
+        draw_cost(files[-1], routes)
+    return files
+
+
+def tables(conditions: Mapping[str, Any], routes: Sequence[RouteTiming], comparisons: Sequence[Comparison]) -> str:
+    """The same as Markdown."""
+    parts = ["# Benchmark", "\n".join(f"- {name}: {value}" for name, value in conditions.items())]
+    if routes:
+        parts += ["## From the file to the result files (medians)", _route_table(routes)]
+    if comparisons:
+        parts += ["## The same tiles and views, in turns (medians)", _comparison_table(comparisons)]
+    return "\n\n".join(parts) + "\n"
+
+
+def draw_cost(path: Path, routes: Sequence[RouteTiming]) -> None:
+    """Seconds of the networks against passes of tiles, and against the voxels of the scan: the first is a line."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    by_tiles, by_voxels = figure.subplots(1, 2)
+    for number, preset in enumerate(dict.fromkeys(route.preset for route in routes)):
+        members = [route for route in routes if route.preset == preset]
+        passes = [route.passes for route in members]
+        segmenting = [route.steps.get("predicting", 0.0) for route in members]
+        million_voxels = [np.prod(route.voxels, dtype=float) / 1e6 for route in members]
+        style = {"marker": "os^"[number % 3], "linestyle": "none", "label": preset}
+        by_tiles.plot(passes, segmenting, **style)
+        by_voxels.plot(million_voxels, segmenting, **style)
+        for route, x, y in zip(members, million_voxels, segmenting, strict=True):
+            by_voxels.annotate(route.scan, (x, y), fontsize=7, textcoords="offset points", xytext=(4, 4))
+    by_tiles.set_xlabel("tiles × views")
+    by_tiles.set_ylabel("seconds of segmenting")
+    by_tiles.legend(frameon=False)
+    by_voxels.set_xlabel("million voxels of the scan")
+    for axes in (by_tiles, by_voxels):
+        axes.set_ylim(bottom=0)
+        axes.set_xlim(left=0)
+        axes.margins(x=0.15, y=0.15)
+    figure.savefig(path, dpi=120)
+
+
+def _route_table(routes: Sequence[RouteTiming]) -> str:
+    steps = list(dict.fromkeys(step for route in routes for step in route.steps))
+    head = ["scan", "voxels", "preset", "ears", "tiles × views", "format", "seconds", *steps, "host GiB", "device GiB"]
+    rows = [
+        [
+            route.scan,
+            "×".join(map(str, route.voxels[::-1])),
+            route.preset,
+            route.ears,
+            route.passes,
+            route.precision,
+            f"{median(list(route.seconds)):.1f}",
+            *(f"{route.steps.get(step, 0):.1f}" for step in steps),
+            _known(route.host_gib),
+            _known(route.device_gib),
+        ]
+        for route in routes
+    ]
+    return _table(head, rows)
+
+
+def _comparison_table(comparisons: Sequence[Comparison]) -> str:
+    head = ["scan", "tiles", "views", "contender", "seconds", "times as long", "tiles/s", "TFLOP/s", "of a product"]
+    rows = []
+    for one in comparisons:
+        ours = median(list(one.seconds[OURS]))
+        for name, values in one.seconds.items():
+            taken = median(list(values))
+            # A rate in another format than the product's would compare two different things.
+            rate = one.tiles * one.views / taken
+            share = f"{one.tflops / one.product_tflops:.0%}" if name == OURS else ""
+            contender = f"{name} ({one.precision})" if name == OURS else name
+            cells = [contender, f"{taken:.2f}", f"{taken / ours:.2f}", f"{rate:.2f}", f"{rate * one.tflop:.3f}", share]
+            rows.append([one.scan, one.tiles, one.views, *cells])
+    return _table(head, rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _known(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
