@@ -12,7 +12,7 @@ from InnerEarAILib.phantom.labyrinth import Labyrinth
 from InnerEarAILib.phantom.labyrinth_nearby import NearbyLabyrinth
 from InnerEarAILib.phantom.neighbours_bodies import NeighbourBodies
 from InnerEarAILib.phantom.neighbours_canvas import Canvas
-from InnerEarAILib.phantom.neighbours_shapes import smooth_min
+from InnerEarAILib.phantom.neighbours_shapes import smooth_max, smooth_min
 from InnerEarAILib.phantom.neighbours_surfaces import BoneSurfaces
 from InnerEarAILib.phantom.temporal_bone_parameters import FocusParameters, TemporalBoneParameters
 from InnerEarAILib.phantom.texture import cell_lattice, noise_lattice, sample_lattice, wall_quantiles
@@ -39,11 +39,16 @@ CISTERN_RADIUS_MM, CISTERN_REACH_MM = 6.5, 9.0
 DEHISCENCE_RADIUS_MM = 1.4
 """Of the gap over a dehiscent superior canal; ours, within the few mm that are reported."""
 
+PORUS_BLEND_MM = 3.0
+"""Over which the lips of the internal auditory canal are rounded."""
+
 FILLET_MM = 3.0
 """Rounding where the bone over the labyrinth rises from the surface (arcuate eminence)."""
 
 MARROW_ONSET, MEDIAL_MARROW = -1.6, 3.4
 """How rare marrow is in the mastoid and how much commoner in the petrous apex, in SD of the slow texture; ours."""
+
+THICKEST_CAPSULE_MM = 3.4
 
 TRABECULA_SHARE = 0.8
 """CT number of a single trabecula as a share of compact bone's; ours."""
@@ -111,6 +116,7 @@ class BonePainter(Canvas):
             opened = self._opening_over_canal()
             self.solid = torch.maximum(self.solid, opened)
             cranial = torch.minimum(cranial, -opened)
+        cranial = self._round_porus(cranial)
         cranial = torch.maximum(cranial, -self.solid - self.edge_mm)
         seen = (torch.minimum(torch.minimum(self.solid, cranial), below) > -0.5 * self.edge_mm).nonzero()[:, 0]
         if len(seen):
@@ -170,6 +176,18 @@ class BonePainter(Canvas):
         sideways = DEHISCENCE_RADIUS_MM - torch.linalg.vector_norm(offset[:, :2], dim=1)
         return torch.minimum(torch.minimum(sideways, offset[:, 2]), 6.0 - offset[:, 2])
 
+    def _round_porus(self, cranial: Tensor) -> Tensor:
+        """Rounds the lips of the internal auditory canal off the bone; the cranial cavity with what it gains by it."""
+        index, distance = self.reached(self.bodies.canal, PORUS_BLEND_MM)
+        if not len(index):
+            return cranial
+        solid = self.solid[index]
+        rounded = smooth_max(solid, -distance - PORUS_BLEND_MM / 8, PORUS_BLEND_MM)
+        lost = (distance > -self.edge_mm) & (rounded > solid + 1e-3)
+        self.solid = self.solid.index_copy(0, index, torch.where(lost, rounded, solid))
+        gained = torch.where(lost, torch.minimum(cranial[index], -rounded), cranial[index])
+        return cranial.index_copy(0, index, gained)
+
     def _paint_neck(self, below: Tensor) -> None:
         index = (below < 0.5 * self.edge_mm).nonzero()[:, 0]
         if len(index):
@@ -206,7 +224,7 @@ class BonePainter(Canvas):
         noise, from_lumen = self.noise[:, index], self.from_lumen[index]
         compact = tissue.cortex + tissue.compact_variation * (noise[0] + 0.5 * grain[0])
         capsule = tissue.capsule + 0.6 * tissue.compact_variation * (noise[1] + 0.5 * grain[1])
-        thickness = bone.capsule_thickness * (1 + 0.3 * noise[2])
+        thickness = (bone.capsule_thickness * (1 + 0.3 * noise[2])).clamp_max(THICKEST_CAPSULE_MM)
         value = compact + (capsule - compact) * torch.sigmoid(3 * (thickness - from_lumen))
         clear = torch.minimum(depth - bone.cortex_thickness * (1 + 0.3 * noise[1]), from_lumen - 1.25 * thickness)
         medial = torch.sigmoid((self.turned[index, 0] - 6) / 2)

@@ -22,7 +22,7 @@ from InnerEarAILib.phantom.labyrinth_parameters import CANAL_NAMES, LabyrinthPar
 from InnerEarAILib.phantom.labyrinth_shapes import Curve, Tube, distances_near, smooth_minimum, unit
 from InnerEarAILib.phantom.labyrinth_vestibule import build_tympanic_pocket, build_vestibule
 
-REACH_MM = 2.5
+REACH_MM = 4.6
 """Distances are evaluated up to this far outside a solid's bounding box; beyond, the distance to the box stands."""
 
 WALL_STEPS = 5

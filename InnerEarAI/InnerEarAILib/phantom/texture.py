@@ -29,7 +29,7 @@ _NOISE_LOWEST, _NOISE_HIGHEST, _NOISE_FALLOFF = 2.0, 16.0, 2.2
 """Band of the noise in waves per period, and the exponent at which amplitude falls with frequency."""
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def noise_lattice(seed: int, device: torch.device | None = None, highest: float = _NOISE_HIGHEST) -> Tensor:
     """Smooth periodic noise, (1, 3, n + 1, n + 1, n + 1) float32: three independent channels of mean 0, SD 1.
 
@@ -82,7 +82,7 @@ def cell_lattice(seed: int, device: torch.device | None = None) -> Tensor:
     least = np.minimum(others.min(1), distances.max(1) + CELL_ROUNDING)
     closeness = np.exp(-np.maximum(others - least[:, None], 0) / CELL_ROUNDING).sum(1)
     walls = 0.5 * (least - CELL_ROUNDING * np.log(np.maximum(closeness, 1.0)) - own)
-    both = np.stack([walls, names[cell[:, 0]]]).reshape(2, *(CELL_SIDE,) * 3)
+    both = np.stack([np.maximum(walls, 0), names[cell[:, 0]]]).reshape(2, *(CELL_SIDE,) * 3)
     return _wrapped(both, device)
 
 
