@@ -127,7 +127,8 @@ def test_the_first_scan_is_chosen_when_the_module_is_opened(panel):
 
 def test_a_scene_opened_while_another_module_is_used_gets_no_parameter_node(panel):
     panel.leave()
-    slicer.mrmlScene.Clear()
+    with_singletons = 1
+    slicer.mrmlScene.Clear(with_singletons)
     panel.settle()
     assert slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScriptedModuleNode") is None
     panel.enter()

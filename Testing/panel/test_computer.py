@@ -129,7 +129,7 @@ def test_closing_the_panel_ends_the_probe(opened, probe_says):
     begin = time.monotonic()
     window.widget.cleanup()
     assert process.poll() is not None
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 4
 
 
 def test_a_run_teaches_the_panel_its_speed(panel, scan, answers):
