@@ -15,6 +15,7 @@ from InnerEarAILib.model_store import (
     ModelError,
     choose_model,
     default_directory,
+    find_card,
     list_models,
     load_card,
     load_network,
@@ -70,6 +71,27 @@ def test_a_saved_model_comes_back(store):
         loaded = network.state_dict()[name]
         assert loaded.dtype == torch.float32
         assert torch.equal(loaded, tensor.half().float())
+
+
+def test_a_card_that_names_no_method_is_of_the_dual_head_network(store):
+    rewrite_card(store, method="remove")
+    assert load_card("tiny", store).method == "dual_head_unet"
+    assert load_network(load_card("tiny", store)).config == small_network().config
+
+
+def test_a_model_is_found_by_name_or_by_its_folder(store):
+    assert find_card("tiny", store) == find_card(str(store / "tiny")) == load_card("tiny", store)
+    with pytest.raises(ModelError, match="no model 'other'"):
+        find_card("other", store)
+
+
+def test_networks_without_landmarks_are_not_chosen_by_themselves():
+    alone = card("gold", network={"heads": "segmentation"})
+    flat = card("clinical", method="autocasnet", network={})
+    both = card("mine", spacing_mm=0.5)
+    assert choose_model(0.3, "cpu", [alone, flat, both]).name == "mine"
+    with pytest.raises(ModelError, match="No model that segments"):
+        choose_model(0.3, "cpu", [alone, flat])
 
 
 def test_a_saved_card_comes_back(store):
@@ -142,6 +164,7 @@ def test_weights_of_another_network_do_not_fit(store):
         ({"tile_voxels": 64.5}, "overlap_voxels must be"),
         ({"overlap_voxels": 64}, "overlap_voxels must be from 0 to below tile_voxels"),
         ({"role": "segment"}, "role must be one of segmenter, locator"),
+        ({"method": "vnet"}, "method must be one of dual_head_unet, jsdnet, autocasnet"),
         ({"clip_quantiles": [0.99, 0.01]}, "clip_quantiles must be two rising numbers"),
         ({"clip_quantiles": 0.01}, "clip_quantiles must be two rising numbers"),
         ({"licence": ""}, "licence must be a text"),

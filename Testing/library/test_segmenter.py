@@ -1,5 +1,7 @@
 """The route, driven by a network that reads painted grey values: geometry, sides, presets, refusals."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -203,6 +205,32 @@ def test_one_view_computes_no_uncertainty(straight):
     assert ear.uncertainty is None
     assert ear.quality.mean_standard_deviation is None
     assert all(landmark.scatter_mm is None for landmark in ear.landmarks)
+
+
+class SegmentingNetwork(ReadingNetwork):
+    """Draws the labyrinth alone, as the cascade of 2D networks does."""
+
+    def forward(self, image):
+        return super().forward(image)._replace(heatmaps=None)
+
+
+def test_network_without_landmarks_segments_and_says_that_it_found_none(straight, monkeypatch):
+    whole = segment(straight, SegmenterOptions(preset="fast"))
+    monkeypatch.setattr(
+        segmenter, "load_network", lambda card, device: ReadingNetwork() if card is LOCATOR else SegmentingNetwork()
+    )
+    (ear,) = segment(straight, SegmenterOptions(preset="fast")).ears
+    assert dice(ear.segmentation, whole.ears[0].segmentation) > 0.999
+    assert [landmark.position_lps for landmark in ear.landmarks] == [None] * 3
+    assert "The helicotrema was not found." in ear.quality.flags
+    assert "The shape does not tell left from right." in ear.quality.flags
+
+
+def test_network_of_landmarks_alone_is_refused_in_a_sentence(straight, monkeypatch):
+    alone = replace(CARD, network=DualHeadUNetConfig(heads="heatmaps").to_dict())
+    monkeypatch.setattr(segmenter, "load_card", lambda name, directory=None: alone)
+    with pytest.raises(ModelError, match="finds landmarks alone"):
+        segment(straight, SegmenterOptions(model="clinical"))
 
 
 def test_a_scan_without_an_ear_has_none():

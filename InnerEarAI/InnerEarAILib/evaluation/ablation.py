@@ -2,7 +2,8 @@
 
 OUT/runs/NAME-foldN     run folder of the trainer; a run that was ended is gone on with
 OUT/scans               the data set on the models' grids, shared by all runs
-OUT/cases, ablation.csv, summary.csv, tables.md, index.html
+OUT/cases               figures of every case, as `evaluate` keeps them
+ablation_report.py says what is collected from them.
 """
 
 from __future__ import annotations
