@@ -57,13 +57,17 @@ def resample(volume: Volume, grid: Grid, cubic: bool = True) -> np.ndarray:
         InputError: if the scan and the grid do not overlap.
     """
     near = _crop_to(volume, grid)
-    image = sitk.Cast(near.to_sitk(), sitk.sitkFloat32)
-    # Variance of a box of edge e is e²/12; the coarse voxel's minus the fine one's.
     coarse_edge = grid.spacing_mm.min()
-    variance = np.maximum(coarse_edge**2 - near.spacing_mm**2, 0) / 12
+    image = near.to_sitk()
+    if not cubic:
+        image = _binned(image, coarse_edge)
+    image = sitk.Cast(image, sitk.sitkFloat32)
+    spacing_mm = np.array(image.GetSpacing())
+    # Variance of a box of edge e is e²/12; the coarse voxel's minus the fine one's.
+    variance = np.maximum(coarse_edge**2 - spacing_mm**2, 0) / 12
     for axis, sigma in enumerate(np.sqrt(variance)):
         # A kernel far below the voxel is no smoothing at all, only rounding.
-        if sigma > 0.2 * near.spacing_mm[axis]:
+        if sigma > 0.2 * spacing_mm[axis]:
             image = sitk.RecursiveGaussian(
                 image, float(sigma), False, sitk.RecursiveGaussianImageFilter.ZeroOrder, axis
             )
@@ -102,8 +106,19 @@ def normalise(voxels: np.ndarray) -> np.ndarray:
     mean, deviation = float(clipped.mean(dtype=np.float64)), float(clipped.std(dtype=np.float64))
     if deviation < SMALLEST_DEVIATION:
         raise InputError("Nearly every voxel of the scan has the same value there; choose a scan that shows tissue.")
-    filled = np.clip(np.nan_to_num(voxels, nan=low), low, high)
-    return ((filled - mean) / deviation).astype(np.float32)
+    # In place, since a whole scan may be large.
+    filled = np.nan_to_num(voxels.astype(np.float32), copy=False, nan=low)
+    np.clip(filled, low, high, out=filled)
+    filled -= np.float32(mean)
+    filled /= np.float32(deviation)
+    return filled
+
+
+def _binned(image: sitk.Image, coarse_edge_mm: float) -> sitk.Image:
+    """Whole blocks of voxels averaged, up to half the coarse voxel: very fine scans are large, and slow to smooth."""
+    factors = [max(1, int(coarse_edge_mm / (2 * edge))) for edge in image.GetSpacing()]
+    factors = [min(factor, size) for factor, size in zip(factors, image.GetSize(), strict=True)]
+    return sitk.BinShrink(image, factors) if max(factors) > 1 else image
 
 
 def _crop_to(volume: Volume, grid: Grid) -> Volume:

@@ -60,6 +60,16 @@ def test_fine_noise_is_averaged_not_picked_when_voxels_grow():
     assert values.std() < 0.15
 
 
+def test_a_very_fine_scan_averaged_in_blocks_first_keeps_places_and_values():
+    centre = (3.03, -20.01, 7.02)
+    volume = blob_volume((10, 20, 30), (0.1, 0.12, 0.45), (1, -1, 1), centre)
+    grid = lattice_grid(np.array(centre) - 5, np.array(centre) + 5, 1.0)
+    values = np.nan_to_num(resample(volume, grid, cubic=False))
+    np.testing.assert_allclose(values, np.nan_to_num(resample(volume, grid)), atol=0.03)
+    centre_of_mass = np.average(np.argwhere(values > 0.1), axis=0, weights=values[values > 0.1])
+    np.testing.assert_allclose(grid.to_lps(centre_of_mass[::-1]), centre, atol=0.05)
+
+
 def test_beyond_the_scan_there_are_no_values():
     volume = Volume(np.ones((20, 20, 20), np.int16), np.eye(4))
     values = resample(volume, lattice_grid((-10, 2, 2), (5, 8, 8), 1.0))
