@@ -116,7 +116,12 @@ def test_noise_has_the_stated_deviation_and_correlations(deviation, along_i, alo
 
 def test_noise_of_the_bone_kernel_is_that_of_the_real_scanner():
     noise = correlated_noise(
-        (64, 96, 96), 70, GE_BONEPLUS.noise_correlation, torch.Generator().manual_seed(1), GE_BONEPLUS.noise_diagonal
+        (64, 96, 96),
+        70,
+        GE_BONEPLUS.noise_correlation,
+        torch.Generator().manual_seed(1),
+        GE_BONEPLUS.noise_diagonal,
+        GE_BONEPLUS.noise_ramp,
     ).numpy()
     x, y, z = ((np.moveaxis(noise, a, 0)[:-1] * np.moveaxis(noise, a, 0)[1:]).mean() / noise.var() for a in (2, 1, 0))
     assert noise.std() == pytest.approx(70, rel=0.03)
