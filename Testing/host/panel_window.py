@@ -82,10 +82,11 @@ class PanelWindow:
         self.parent.grab().save(str(path))
 
     def close(self) -> None:
-        """Closes the panel, as Slicer does when it ends."""
+        """Closes the panel and every other window, as Slicer does when it ends."""
         self.widget.cleanup()
         self.widget.ui.inputSelector.setMRMLScene(None)
-        self.parent.hide()
+        for window in self.application.topLevelWidgets():
+            window.close()
         self.parent.deleteLater()
         self.settle()
 

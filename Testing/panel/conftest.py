@@ -6,19 +6,25 @@ import json
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import slicer
 from PySide6 import QtCore
 
 from host.panel_window import PanelWindow
 from host.runtime import Host
+from InnerEarAILib.mrml import RAS_FROM_LPS
 from InnerEarAILib.panel import probe, run
 from InnerEarAILib.panel.computer import Computer
 from InnerEarAILib.panel.computer_watch import SETTING
+from InnerEarAILib.scan_result_files import write_scan_result
 from InnerEarAILib.time_estimate import Speed
-from panel.driving import CHILD, add_scan
+from InnerEarAILib.volume import Grid
+from library.scans import painted_ear, scan_result
+from panel.driving import LINES, SCAN_AFFINE_RAS, SCAN_SHAPE_KJI, WORKER, add_scan
 
 TESTING = Path(__file__).resolve().parents[1]
 
@@ -71,12 +77,42 @@ def scan(panel: PanelWindow) -> slicer.vtkMRMLScalarVolumeNode:
     return add_scan(panel, "CT")
 
 
+@pytest.fixture(scope="session")
+def two_ears(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A result file: two ears in the scan of add_scan."""
+    grid = Grid(SCAN_SHAPE_KJI, RAS_FROM_LPS @ SCAN_AFFINE_RAS)
+    aside = np.array([8, 0, 0])
+    ears = [painted_ear("right", grid.centre_lps - aside, 0.4), painted_ear("left", grid.centre_lps + aside, 0.4)]
+    provenance = {
+        "model": "clinical",
+        "execution.device": "cpu",
+        "execution.precision": "float32",
+        "execution.tiles": 1,
+        "execution.views": 10,
+        "execution.seconds": 200.0,
+    }
+    path = tmp_path_factory.mktemp("result") / "result.npz"
+    write_scan_result(path, replace(scan_result(ears, "CT", grid), provenance=provenance))
+    return path
+
+
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Lets the child process answer by the body of a function (volume, options, progress) -> ScanResult."""
+def answers(monkeypatch: pytest.MonkeyPatch, two_ears: Path) -> Callable[[str], None]:
+    """Lets the child process be a script that says lines (driving.LINES)."""
 
     def answer(body: str) -> None:
-        script = CHILD.format(testing=str(TESTING), body=textwrap.indent(textwrap.dedent(body).strip(), "    "))
+        script = LINES.format(result=str(two_ears), body=body)
+        monkeypatch.setattr(run, "python_command", lambda module, *rest: [sys.executable, "-c", script, module, *rest])
+
+    return answer
+
+
+@pytest.fixture
+def worker_answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Lets the worker answer by the body of a function (volume, options, progress) -> ScanResult."""
+
+    def answer(body: str) -> None:
+        script = WORKER.format(testing=str(TESTING), body=textwrap.indent(textwrap.dedent(body).strip(), "    "))
         monkeypatch.setattr(run, "python_command", lambda module, *rest: [sys.executable, "-c", script, module, *rest])
 
     return answer

@@ -10,7 +10,7 @@ import slicer
 import slicer.util
 
 from InnerEarAILib.panel import installation
-from panel.driving import TWO_EARS, finish, node_ids
+from panel.driving import FINDS_TWO_EARS, finish, node_ids
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def calls(monkeypatch, installed):
 
 
 def test_everything_is_listed_with_size_and_reason_beforehand(panel, scan, installed, asked, calls, answers):
-    answers(TWO_EARS)
+    answers(FINDS_TWO_EARS)
     status = finish(panel)
     (text,) = asked.texts
     for one in ("torch>=2.1.2", "runs the networks: about 0.8 GB", "safetensors>=0.4", "1.5 MB", "No data leave"):
@@ -81,7 +81,7 @@ def test_declining_leaves_everything_as_it_was_with_a_hint(panel, scan, installe
 
 def test_what_is_there_is_not_asked_for_again(panel, scan, installed, asked, calls, answers):
     installed["torch"] = "2.12.0"
-    answers(TWO_EARS)
+    answers(FINDS_TWO_EARS)
     finish(panel)
     assert "torch" not in asked.texts[0].replace("safetensors", "")
     assert [call[0] for call in calls] == ["pip_ensure"]

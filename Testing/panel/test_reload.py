@@ -7,7 +7,7 @@ import sys
 import slicer
 import slicer.util
 
-from panel.driving import HEARS_NOTHING, TWO_EARS, add_scan, finish, start
+from panel.driving import FINDS_TWO_EARS, HEARS_NOTHING, add_scan, finish, start
 
 
 def reload_module(panel, monkeypatch):
@@ -33,7 +33,7 @@ def test_reloading_ends_a_run_and_gives_a_panel_with_the_same_choices(panel, sca
     ui = panel.widget.ui
     assert ui.presetSelector.itemData(ui.presetSelector.currentIndex) == "fast"
     assert ui.inputSelector.currentNode() is scan
-    answers(TWO_EARS)
+    answers(FINDS_TWO_EARS)
     assert "Found" in finish(panel)
 
 

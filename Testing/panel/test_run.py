@@ -12,10 +12,12 @@ import slicer
 
 from InnerEarAILib.panel.child import GRACE_SECONDS
 from InnerEarAILib.panel.panel import LOOK_AGAIN_MILLISECONDS
+from InnerEarAILib.scan_result_files import write_scan_result
+from library.scans import scan_result
 from panel.driving import (
-    GOES_ON,
+    FINDS_TWO_EARS,
     HEARS_NOTHING,
-    TWO_EARS,
+    LISTENS,
     add_scan,
     finish,
     is_running,
@@ -29,9 +31,15 @@ def job_folders() -> set[Path]:
     return set(Path(tempfile.gettempdir()).glob("InnerEarAI-*"))
 
 
-def test_a_run_brings_both_ears_into_the_scene_and_says_so(panel, scan, answers):
+def test_a_run_brings_both_ears_into_the_scene_and_says_so(panel, scan, worker_answers):
     before = job_folders()
-    answers(TWO_EARS)
+    worker_answers("""
+        from library.scans import painted_ear, scan_result
+        progress.step("Segmenting", 0.5)
+        centre = volume.grid.centre_lps
+        ears = [painted_ear("right", centre - (8, 0, 0), 0.4), painted_ear("left", centre + (8, 0, 0), 0.4)]
+        return scan_result(ears, volume.name, volume.grid)
+    """)
     status = finish(panel)
     assert status.startswith("Found in 5 seconds: right and left ear.")
     assert "A note." in status
@@ -40,8 +48,8 @@ def test_a_run_brings_both_ears_into_the_scene_and_says_so(panel, scan, answers)
     assert job_folders() <= before
 
 
-def test_the_child_gets_every_choice(panel, scan, answers):
-    answers('raise InputError(" ".join(f"{key}={value}" for key, value in sorted(options.items())))')
+def test_the_child_gets_every_choice(panel, scan, worker_answers):
+    worker_answers('raise InputError(" ".join(f"{key}={value}" for key, value in sorted(options.items())))')
     ui = panel.widget.ui
     ui.presetSelector.currentIndex = ui.presetSelector.findData("fast")
     ui.earSelector.currentIndex = ui.earSelector.findData("left")
@@ -53,7 +61,7 @@ def test_the_child_gets_every_choice(panel, scan, answers):
 
 
 def test_while_it_runs_the_button_cancels_and_the_choices_wait(panel, scan, answers):
-    answers(GOES_ON)
+    answers(LISTENS)
     ui = panel.widget.ui
     start(panel)
     assert ui.segmentButton.text == "Cancel"
@@ -66,7 +74,7 @@ def test_while_it_runs_the_button_cancels_and_the_choices_wait(panel, scan, answ
     assert ui.presetSelector.enabled
 
 
-@pytest.mark.parametrize("child", [GOES_ON, HEARS_NOTHING], ids=["listens", "hears nothing"])
+@pytest.mark.parametrize("child", [LISTENS, HEARS_NOTHING], ids=["listens", "hears nothing"])
 def test_cancel_takes_effect_within_a_second_and_leaves_nothing(panel, scan, answers, child):
     before, folders = node_ids(), job_folders()
     answers(child)
@@ -85,17 +93,25 @@ def test_cancel_takes_effect_within_a_second_and_leaves_nothing(panel, scan, ans
     assert job_folders() <= folders
 
 
+def test_no_ear_is_said_with_a_question(panel, scan, answers, tmp_path):
+    before = node_ids()
+    write_scan_result(tmp_path / "none.npz", scan_result([]))
+    answers(f"result = {str(tmp_path / 'none.npz')!r}\n{FINDS_TWO_EARS}")
+    assert finish(panel).startswith("No inner ear was found in CT; is it a CT of a temporal bone or a head?")
+    assert node_ids() == before
+
+
 @pytest.mark.parametrize(
     ("body", "words", "log_is_offered"),
     [
-        ('raise InputError("The scan is a knee.")', ["The scan is a knee."], False),
-        ("raise MemoryError", ["memory was too small", "choose the CPU", "one view"], True),
-        ("raise ZeroDivisionError('a bug')", ["ZeroDivisionError: a bug", "report it"], True),
+        ('say("error", kind="input", sentence="The scan is a knee.")', ["The scan is a knee."], False),
+        ('say("error", kind="memory", sentence="…")', ["memory was too small", "choose the CPU", "one view"], True),
+        ('say("error", kind="unexpected", sentence="A bug.")', ["A bug.", "report it"], True),
         ("os._exit(3)", ["crashed (exit code 3)", "try the CPU"], True),
         ("os.kill(os.getpid(), 9)", ["memory ran out", "crop the scan"], True),
-        ("from library.scans import scan_result; return scan_result([])", ["No inner ear was found in CT"], False),
+        ('say("result", path=folder + "/result.npz", seconds=1)', ["The result could not be read"], True),
     ],
-    ids=["input", "memory", "bug", "crash", "killed", "no ear"],
+    ids=["input", "memory", "bug", "crash", "killed", "result lost"],
 )
 def test_a_failure_is_a_sentence_with_a_way_out_and_the_scene_stays(panel, scan, answers, body, words, log_is_offered):
     if "kill" in body and os.name == "nt":
@@ -110,9 +126,9 @@ def test_a_failure_is_a_sentence_with_a_way_out_and_the_scene_stays(panel, scan,
     assert panel.widget.ui.logButton.visible == log_is_offered
 
 
-def test_the_log_is_one_click_away_and_names_no_scan(panel, answers):
+def test_the_log_is_one_click_away_and_names_no_scan(panel, worker_answers):
     add_scan(panel, "Jane Doe")
-    answers("print('said by a library'); raise ZeroDivisionError('a bug')")
+    worker_answers("print('said by a library'); raise ZeroDivisionError('a bug')")
     finish(panel)
     panel.widget.ui.logButton.click()
     (text,) = [
@@ -153,7 +169,7 @@ def test_removing_the_scan_ends_the_run(panel, scan, answers):
 
 
 def test_another_module_may_be_opened_while_it_runs(panel, scan, answers):
-    answers(TWO_EARS)
+    answers(FINDS_TWO_EARS)
     panel.widget.ui.segmentButton.click()
     panel.leave()
     wait_until(panel, lambda: not is_running(panel))
@@ -162,7 +178,7 @@ def test_another_module_may_be_opened_while_it_runs(panel, scan, answers):
 
 
 def test_two_runs_in_a_row_give_two_results(panel, scan, answers):
-    answers(TWO_EARS)
+    answers(FINDS_TWO_EARS)
     finish(panel)
     first = node_ids()
     finish(panel)
@@ -190,7 +206,7 @@ def test_a_result_that_cannot_be_added_leaves_the_scene_and_a_log(panel, scan, a
 
     before = node_ids()
     monkeypatch.setattr(mrml, "_add_uncertainty", fail)
-    answers(TWO_EARS)
+    answers(FINDS_TWO_EARS)
     assert finish(panel) == "The results could not be added to the scene (no colour)."
     assert node_ids() == before
     assert panel.widget.ui.logButton.visible
