@@ -32,8 +32,7 @@ from InnerEarAILib.volume import Volume
 LONGEST_RUN_SECONDS = 600
 THUMBNAIL_PIXELS = 192
 MEMORY_SENTENCE = (
-    "The computer's or the GPU's memory was too small: choose the CPU as device, or crop the scan to the "
-    "temporal bone, choose one view, or close other programs."
+    "The computer's memory was too small: crop the scan to the temporal bone, choose one view, or close other programs."
 )
 DARK_TOO = ("advanced", "results")
 """States that are drawn in Slicer's dark style as well; between them they show every kind of widget."""

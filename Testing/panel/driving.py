@@ -65,11 +65,11 @@ def add_scan(panel: PanelWindow, name: str) -> slicer.vtkMRMLScalarVolumeNode:
     return node
 
 
-def wait_until(panel: PanelWindow, reached: Callable[[], bool]) -> None:
-    """Lets the application live until something is the case; fails if it never is."""
+def wait_until(panel: PanelWindow, reached: Callable[[], bool], seconds: float = LONGEST_WAIT_SECONDS) -> None:
+    """Lets the application live until something is the case; fails if it is not in so many seconds."""
     begin = time.monotonic()
     while not reached():
-        assert time.monotonic() - begin < LONGEST_WAIT_SECONDS, panel.widget.ui.statusLabel.text
+        assert time.monotonic() - begin < seconds, panel.widget.ui.statusLabel.text
         panel.settle()
         time.sleep(0.02)
     panel.settle()

@@ -12,8 +12,9 @@ import slicer
 
 from InnerEarAILib.panel.child import GRACE_SECONDS
 from InnerEarAILib.panel.panel import LOOK_AGAIN_MILLISECONDS
+from InnerEarAILib.panel.run import Run
 from InnerEarAILib.scan_result_files import write_scan_result
-from library.scans import scan_result
+from library.scans import noisy_scan, scan_result
 from panel.driving import (
     FINDS_TWO_EARS,
     HEARS_NOTHING,
@@ -93,6 +94,16 @@ def test_cancel_takes_effect_within_a_second_and_leaves_nothing(panel, scan, ans
     assert job_folders() <= folders
 
 
+def test_a_gpu_that_is_too_small_can_be_left_for_the_cpu(answers):
+    answers('say("error", kind="memory", sentence="…")')
+    work = Run(noisy_scan(), {})
+    while (outcome := work.poll()) is None:
+        time.sleep(0.02)
+    work.close()
+    assert "memory of the GPU" in outcome.sentence
+    assert "choose the CPU as device" in outcome.sentence
+
+
 def test_no_ear_is_said_with_a_question(panel, scan, answers, tmp_path):
     before = node_ids()
     write_scan_result(tmp_path / "none.npz", scan_result([]))
@@ -105,9 +116,9 @@ def test_no_ear_is_said_with_a_question(panel, scan, answers, tmp_path):
     ("body", "words", "log_is_offered"),
     [
         ('say("error", kind="input", sentence="The scan is a knee.")', ["The scan is a knee."], False),
-        ('say("error", kind="memory", sentence="…")', ["memory was too small", "choose the CPU", "one view"], True),
+        ('say("error", kind="memory", sentence="…")', ["computer's memory was too small", "one view"], True),
         ('say("error", kind="unexpected", sentence="A bug.")', ["A bug.", "report it"], True),
-        ("os._exit(3)", ["crashed (exit code 3)", "try the CPU"], True),
+        ("os._exit(3)", ["crashed (exit code 3)", "another device"], True),
         ("os.kill(os.getpid(), 9)", ["memory ran out", "crop the scan"], True),
         ('say("result", path=folder + "/result.npz", seconds=1)', ["The result could not be read"], True),
     ],

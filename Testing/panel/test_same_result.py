@@ -65,12 +65,7 @@ def by_button(panel, scan_file, folder):
     preset.currentIndex = preset.findData("fast")
     panel.settle()
     panel.widget.ui.segmentButton.click()
-    for _ in range(20):
-        if is_running(panel):
-            try:
-                wait_until(panel, lambda: not is_running(panel))
-            except AssertionError:
-                continue
+    wait_until(panel, lambda: not is_running(panel), seconds=600)
     record = panel.widget.panel._results.record
     return of_nodes(folder, record.segmentation, record.landmarks["right"])
 

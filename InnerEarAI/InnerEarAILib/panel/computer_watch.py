@@ -58,6 +58,10 @@ class ComputerWatch:
             return self.computer.device_for(choice)
         return "cpu" if choice == "auto" else choice
 
+    def may_use_gpu(self, choice: str) -> bool:
+        """Whether a choice may mean a GPU, as far as is known."""
+        return choice != "cpu" if self.computer is None else not self.device_for(choice).startswith("cpu")
+
     def seconds_for(self, grid: Grid, options: SegmenterOptions) -> float | None:
         """How long a run will take; None where that is not known.
 

@@ -141,7 +141,7 @@ class Panel:
             self._message = str(error)
             return
         try:
-            self._run = Run(volume, options)
+            self._run = Run(volume, options, self._computer.may_use_gpu(options["device"]))
         except OSError as error:
             self._message = _("The computation could not be started ({error}); is the disk full?").format(error=error)
             return

@@ -50,6 +50,7 @@ class Run:
     Args:
         volume: the scan.
         options: fields of SegmenterOptions.
+        may_use_gpu: whether a GPU may be what computes; the way out of too little memory depends on it.
 
     Raises:
         OSError: if the job cannot be written or the process not be started; nothing is left behind.
@@ -60,10 +61,11 @@ class Run:
         notes: what the user should know of, so far.
     """
 
-    def __init__(self, volume: Volume, options: Mapping[str, Any]) -> None:
+    def __init__(self, volume: Volume, options: Mapping[str, Any], may_use_gpu: bool = True) -> None:
         self.step, self.fraction = "", 0.0
         self.notes: list[str] = []
         self.options = dict(options)
+        self._may_use_gpu = may_use_gpu
         self._begin = time.monotonic()
         self._step_begin = self._begin
         self._last: dict[str, Any] = {}
@@ -106,7 +108,7 @@ class Run:
         if self._last.get("event") == "result":
             return self._with_result(Path(self._last["path"]))
         if self._last.get("event") == "error":
-            return Outcome(self._last["kind"], _with_way_out(self._last, self.options))
+            return Outcome(self._last["kind"], _with_way_out(self._last, self._may_use_gpu))
         return Outcome("crash", _crash_sentence(self._child.exit_code))
 
     def cancel(self) -> None:
@@ -144,17 +146,20 @@ class Run:
             return Outcome("crash", _("The result could not be read ({error}); run it again.").format(error=error))
 
 
-def _with_way_out(error: Mapping[str, Any], options: Mapping[str, Any]) -> str:
-    sentence = error["sentence"]
+def _with_way_out(error: Mapping[str, Any], may_use_gpu: bool) -> str:
     if error["kind"] == "memory":
-        on_cpu = options.get("device") == "cpu"
-        ways = _("crop the scan to the temporal bone, choose one view, or close other programs")
-        if not on_cpu:
-            ways = _("choose the CPU as device, or {ways}").format(ways=ways)
-        return _("The computer's or the GPU's memory was too small: {ways}.").format(ways=ways)
+        if may_use_gpu:
+            return _(
+                "The memory of the GPU or of the computer was too small: choose the CPU as device, crop the scan to "
+                "the temporal bone, choose one view, or close other programs."
+            )
+        return _(
+            "The computer's memory was too small: crop the scan to the temporal bone, choose one view, or close other "
+            "programs."
+        )
     if error["kind"] == "unexpected":
-        return _("{sentence} The log says more; please report it.").format(sentence=sentence)
-    return sentence
+        return _("{sentence} The log says more; please report it.").format(sentence=error["sentence"])
+    return error["sentence"]
 
 
 def _crash_sentence(exit_code: int | None) -> str:
@@ -164,6 +169,6 @@ def _crash_sentence(exit_code: int | None) -> str:
             "temporal bone, choose one view, or close other programs."
         )
     return _(
-        "The computation crashed (exit code {code}), Slicer did not: try the CPU as device; if it happens again, "
-        "report it with the log."
+        "The computation crashed (exit code {code}), Slicer did not: start it again, or choose another device; if it "
+        "happens again, report it with the log."
     ).format(code=exit_code)
