@@ -12,7 +12,7 @@ from InnerEarAILib.benchmark import agreement, measurement, scans
 from InnerEarAILib.benchmark.agreement import Agreement, measured_agreements, updated_card
 from InnerEarAILib.benchmark.command import SCANS
 from InnerEarAILib.benchmark.contenders import contenders
-from InnerEarAILib.benchmark.measurement import alternating_seconds, peak_memory, product_tflops, tile_tflop
+from InnerEarAILib.benchmark.measurement import alternating, peak_memory, product_tflops, tile_tflop
 from InnerEarAILib.benchmark.scans import SCAN_KINDS, ScanKind, timed_scan
 from InnerEarAILib.cli import main
 from InnerEarAILib.inference import device
@@ -53,7 +53,7 @@ def test_the_command_leaves_tables_json_and_a_plot(store, small_scans, tmp_path,
     assert [(one["tiles"], one["views"]) for one in values["comparisons"]] == [(1, 1), (4, 10)]
     for one in values["comparisons"]:
         assert one["largest_difference"] < 1e-4
-        assert set(one["seconds"]) == {"predictor", "MONAI", "plain loop"}
+        assert set(one["durations"]) == {"predictor", "MONAI", "plain loop"}
     assert values["conditions"]["device"].startswith("CPU")
     assert "| crop-50mm | 22×16×14 | paper |" in capsys.readouterr().out
     assert (tmp_path / "out" / "benchmark.png").stat().st_size > 1000
@@ -87,9 +87,9 @@ def test_work_of_a_tile_is_that_of_its_convolutions():
 
 def test_actions_take_turns():
     order = []
-    seconds = alternating_seconds({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
+    taken = alternating({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
     assert order == ["a", "b"] * 3
-    assert [len(values) for values in seconds.values()] == [3, 3]
+    assert [len(durations.seconds) for durations in taken.values()] == [3, 3]
 
 
 def test_peak_memory_sees_what_was_held_only_for_a_moment():

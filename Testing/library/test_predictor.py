@@ -11,7 +11,7 @@ from monai.inferers import SlidingWindowInferer
 
 from InnerEarAILib.inference import merging, predictor
 from InnerEarAILib.inference.augmentation import choose_views
-from InnerEarAILib.inference.execution import ExecutionPlan, memory_ladder
+from InnerEarAILib.inference.execution import ExecutionPlan, memory_ladder, prepared_network
 from InnerEarAILib.inference.predictor import predict
 from InnerEarAILib.landmarks import decode_heatmap, encode_heatmap
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig, NetworkOutput
@@ -214,6 +214,19 @@ def test_bfloat16_is_close_to_float32():
     assert exact.execution["precision"] == "float32"
     assert rounded.execution["precision"] == "bfloat16"
     assert 0 < np.abs(rounded.probability - exact.probability).max() < 0.1
+
+
+def test_beside_bfloat16_the_last_layers_stay_exact():
+    network = small_network()
+    with torch.no_grad():
+        network.segmentation_head.output.weight.fill_(1 + 2**-10)  # bfloat16 has no such number
+        network.segmentation_head.output.bias.fill_(1 + 2**-10)
+    own = prepared_network(network, ExecutionPlan(CPU, CPU, 1, "bfloat16"))
+    assert own.segmentation_head.output.bias.item() == 1 + 2**-10
+    assert own.segmentation_head.levels[0].convolutions[1].convolution.weight.dtype == torch.float32
+    assert own.encoder.downs[0].weight.dtype == own.heatmap_head.output.weight.dtype == torch.bfloat16
+    with torch.no_grad():
+        assert own(torch.zeros(1, 1, 8, 8, 8, dtype=torch.bfloat16)).segmentation.dtype == torch.float32
 
 
 def test_overflow_in_half_precision_leads_back_to_float32():

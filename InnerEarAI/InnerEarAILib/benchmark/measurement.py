@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,15 +42,44 @@ def peak_memory(device: torch.device) -> Iterator[Peaks]:
         peaks.device_gib = torch.cuda.max_memory_allocated(device) / 2**30
 
 
-def alternating_seconds(actions: Mapping[str, Callable[[], object]], runs: int) -> dict[str, list[float]]:
-    """Seconds of every run of every action, taken in turns, so that what else the computer does strikes all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in actions}
+@dataclass(frozen=True)
+class Durations:
+    """Of every run of one thing.
+
+    Attributes:
+        seconds: on the clock.
+        processor_seconds: on the processor, all threads together: with one thread what an idle computer would take.
+    """
+
+    seconds: tuple[float, ...]
+    processor_seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Median on the clock."""
+        return round(statistics.median(self.seconds), 3)
+
+    @property
+    def processor_median(self) -> float:
+        """Median on the processor."""
+        return round(statistics.median(self.processor_seconds), 3)
+
+
+def alternating(actions: Mapping[str, Callable[[], object]], runs: int) -> dict[str, Durations]:
+    """Every run of every action, taken in turns, so that what else the computer does strikes all alike."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in actions}
     for _ in range(runs):
         for name, action in actions.items():
-            begin = time.perf_counter()
+            begin, processor_begin = time.perf_counter(), time.process_time()
             action()
-            seconds[name].append(time.perf_counter() - begin)
-    return seconds
+            times[name].append((time.perf_counter() - begin, time.process_time() - processor_begin))
+    return {name: durations(of_action) for name, of_action in times.items()}
+
+
+def durations(times: Sequence[tuple[float, float]]) -> Durations:
+    """Of runs whose seconds on the clock and on the processor were taken."""
+    clock, processor = zip(*times, strict=True)
+    return Durations(tuple(round(value, 3) for value in clock), tuple(round(value, 3) for value in processor))
 
 
 def product_tflops(device: torch.device, precision: str, runs: int = 5) -> float:
@@ -73,11 +102,6 @@ def tile_tflop(network: nn.Module, tile: int) -> float:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, 1, tile, tile, tile, device=first.device, dtype=first.dtype))
     return counter.get_total_flops() / 1e12
-
-
-def median(values: list[float]) -> float:
-    """The median, to the millisecond."""
-    return round(statistics.median(values), 3)
 
 
 def _reset_host_peak() -> bool:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from InnerEarAILib.benchmark.contenders import OURS
-from InnerEarAILib.benchmark.measurement import median
 from InnerEarAILib.benchmark.timing import Comparison, RouteTiming
 from InnerEarAILib.evaluation.report import write_text
 
@@ -33,7 +32,7 @@ def write_benchmark(
     """
     values = {
         "conditions": dict(conditions),
-        "routes": [{**asdict(route), "median_seconds": median(list(route.seconds))} for route in routes],
+        "routes": [{**asdict(route), "median_seconds": route.durations.median} for route in routes],
         "comparisons": [
             {**asdict(one), "tiles_per_second": one.tiles_per_second, "tflops": one.tflops} for one in comparisons
         ],
@@ -87,7 +86,19 @@ def draw_cost(path: Path, routes: Sequence[RouteTiming]) -> None:
 
 def _route_table(routes: Sequence[RouteTiming]) -> str:
     steps = list(dict.fromkeys(step for route in routes for step in route.steps))
-    head = ["scan", "voxels", "preset", "ears", "tiles × views", "format", "seconds", *steps, "host GiB", "device GiB"]
+    head = [
+        "scan",
+        "voxels",
+        "preset",
+        "ears",
+        "tiles × views",
+        "format",
+        "seconds",
+        "of processor",
+        *steps,
+        "host GiB",
+        "device GiB",
+    ]
     rows = [
         [
             route.scan,
@@ -96,7 +107,8 @@ def _route_table(routes: Sequence[RouteTiming]) -> str:
             route.ears,
             route.passes,
             route.precision,
-            f"{median(list(route.seconds)):.1f}",
+            f"{route.durations.median:.1f}",
+            f"{route.durations.processor_median:.1f}",
             *(f"{route.steps.get(step, 0):.1f}" for step in steps),
             _known(route.host_gib),
             _known(route.device_gib),
@@ -107,18 +119,25 @@ def _route_table(routes: Sequence[RouteTiming]) -> str:
 
 
 def _comparison_table(comparisons: Sequence[Comparison]) -> str:
-    head = ["scan", "tiles", "views", "contender", "seconds", "times as long", "tiles/s", "TFLOP/s", "of a product"]
+    head = ["scan", "tiles", "views", "contender", "seconds", "of processor", "times as long", "tiles/s", "TFLOP/s"]
+    head.append("of a product")
     rows = []
     for one in comparisons:
-        ours = median(list(one.seconds[OURS]))
-        for name, values in one.seconds.items():
-            taken = median(list(values))
+        ours = one.durations[OURS]
+        for name, taken in one.durations.items():
+            is_ours = name == OURS
+            rate = one.tiles * one.views / taken.median
+            times = f"{taken.median / ours.median:.2f} ({taken.processor_median / ours.processor_median:.2f})"
             # A rate in another format than the product's would compare two different things.
-            rate = one.tiles * one.views / taken
-            share = f"{one.tflops / one.product_tflops:.0%}" if name == OURS else ""
-            contender = f"{name} ({one.precision})" if name == OURS else name
-            cells = [contender, f"{taken:.2f}", f"{taken / ours:.2f}", f"{rate:.2f}", f"{rate * one.tflop:.3f}", share]
-            rows.append([one.scan, one.tiles, one.views, *cells])
+            share = f"{one.tflops / one.product_tflops:.0%}" if is_ours else ""
+            seconds = [f"{taken.median:.2f}", f"{taken.processor_median:.2f}", times]
+            cells = [
+                f"{name} ({one.precision})" if is_ours else name,
+                *seconds,
+                f"{rate:.2f}",
+                f"{rate * one.tflop:.3f}",
+            ]
+            rows.append([one.scan, one.tiles, one.views, *cells, share])
     return _table(head, rows)
 
 

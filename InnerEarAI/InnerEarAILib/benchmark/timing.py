@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ import torch
 
 from InnerEarAILib.benchmark.contenders import MONAI, OURS, contenders
 from InnerEarAILib.benchmark.measurement import (
-    alternating_seconds,
-    median,
+    Durations,
+    alternating,
+    durations,
     peak_memory,
     product_tflops,
     tile_tflop,
@@ -41,7 +43,7 @@ class RouteTiming:
         voxels: (k, j, i).
         field_mm: its extent along x, y, z.
         preset: of the segmenter.
-        seconds: of every run; the first is left out where there are others, since it prepares the device.
+        durations: of every run but the first, which prepares the device, where there are others.
         steps: median seconds of each step.
         ears: number of ears found.
         passes: tiles × views of the network that segments.
@@ -55,7 +57,7 @@ class RouteTiming:
     voxels: tuple[int, int, int]
     field_mm: tuple[float, float, float]
     preset: str
-    seconds: tuple[float, ...]
+    durations: Durations
     steps: Mapping[str, float]
     ears: int
     passes: int
@@ -74,7 +76,7 @@ class Comparison:
         tiles: number of tiles.
         views: number of views.
         precision: number format of the predictor.
-        seconds: of every run, by contender.
+        durations: of every run, by contender.
         tflop: of one tile.
         product_tflops: what the processor does in a large matrix product of that format.
         largest_difference: of the probability from MONAI's, at any voxel.
@@ -84,7 +86,7 @@ class Comparison:
     tiles: int
     views: int
     precision: str
-    seconds: Mapping[str, tuple[float, ...]]
+    durations: Mapping[str, Durations]
     tflop: float
     product_tflops: float
     largest_difference: float
@@ -92,7 +94,7 @@ class Comparison:
     @property
     def tiles_per_second(self) -> float:
         """Tiles × views that the predictor does in a second."""
-        return self.tiles * self.views / median(list(self.seconds[OURS]))
+        return self.tiles * self.views / self.durations[OURS].median
 
     @property
     def tflops(self) -> float:
@@ -111,17 +113,17 @@ def timed_route(file: Path, options: SegmenterOptions, runs: int, device: torch.
         models: the store.
     """
     steps: list[dict[str, float]] = []
-    seconds = []
+    times = []
     with peak_memory(device) as peaks:
         for _ in range(runs):
-            begin = time.perf_counter()
+            begin, processor_begin = time.perf_counter(), time.process_time()
             volume = read_volume(file)
             reading = time.perf_counter() - begin
             result = segment(volume, options, models_directory=models)
             before_writing = time.perf_counter()
             if result.ears:
                 write_results(result, file.parent / "results", volume.name, overwrite=True)
-            seconds.append(time.perf_counter() - begin)
+            times.append((time.perf_counter() - begin, time.process_time() - processor_begin))
             told = {key.removeprefix(STEP): value for key, value in result.provenance.items() if key.startswith(STEP)}
             writing = time.perf_counter() - before_writing
             steps.append({"reading": round(reading, 3), **told, "writing": round(writing, 3)})
@@ -134,8 +136,8 @@ def timed_route(file: Path, options: SegmenterOptions, runs: int, device: torch.
         grid.shape,
         tuple(np.round(np.array(grid.shape[::-1]) * grid.spacing_mm, 1).tolist()),
         options.preset,
-        tuple(round(value, 3) for value in seconds[1:] or seconds),
-        {step: median([run.get(step, 0.0) for run in steps[1:] or steps]) for step in steps[-1]},
+        durations(times[1:] or times),
+        {step: round(statistics.median(run.get(step, 0.0) for run in steps[1:] or steps), 3) for step in steps[-1]},
         len(result.ears),
         passes,
         blocks,
@@ -171,13 +173,12 @@ def compared(
     for name, way in ways.items():
         progress.step(f"{volume.name}, {views} view(s): {name}")
         results[name] = way()
-    seconds = alternating_seconds(ways, runs)
     return Comparison(
         volume.name,
         len(tile_volume(voxels.shape, card.tile_voxels, card.overlap_voxels).starts_kji),
         views,
         precision,
-        {name: tuple(round(value, 3) for value in values) for name, values in seconds.items()},
+        alternating(ways, runs),
         tile_tflop(network, card.tile_voxels),
         product_tflops(device, precision),
         float(np.abs(results[OURS] - results[MONAI]).max()),
