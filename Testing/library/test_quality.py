@@ -1,6 +1,7 @@
 """Chirality tells the side in any pose; what is unusual is said."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -128,6 +129,13 @@ def test_what_is_unusual_is_said(change, words):
 )
 def test_landmarks_apart_as_in_no_ear_are_no_ear(positions, expected):
     assert is_inner_ear(found(positions)) is expected
+
+
+def test_landmarks_that_are_hardly_seen_are_no_ear():
+    guessed = tuple(replace(landmark, confidence=0.08) for landmark in found(RIGHT_EAR))
+    assert not is_inner_ear(guessed)
+    assert not is_inner_ear((found(RIGHT_EAR)[0], *guessed[1:]))
+    assert is_inner_ear((*found(RIGHT_EAR)[:2], guessed[2]))
 
 
 def test_distances_leave_out_what_was_not_found():

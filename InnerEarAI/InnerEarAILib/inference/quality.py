@@ -30,6 +30,9 @@ LEAST_HANDEDNESS = 0.15
 IMPOSSIBLE_DEVIATIONS = 6.0
 """Landmarks further than this many SDs from their mean distance are not those of one inner ear; ours."""
 
+LEAST_CONFIDENCE = 0.1
+"""Landmarks below it do not tell that there is an ear; ours (two of three in a cavity of a drawn knee had 0.08)."""
+
 UNCERTAIN_LANDMARK = 0.25
 """A landmark whose confidence is lower is mentioned."""
 
@@ -72,11 +75,11 @@ def landmark_distances(landmarks: tuple[LandmarkResult, ...]) -> dict[str, float
 
 
 def is_inner_ear(landmarks: tuple[LandmarkResult, ...]) -> bool:
-    """Whether at least two landmarks were found that lie as far apart as those of an inner ear can.
+    """Whether at least two landmarks are more than a guess and lie as far apart as those of an inner ear can.
 
     A cavity in any bone may look like a labyrinth to a network; its landmarks then lie anywhere or nowhere.
     """
-    distances = landmark_distances(landmarks)
+    distances = landmark_distances(tuple(m for m in landmarks if m.confidence >= LEAST_CONFIDENCE))
     return any(
         abs(distance - TYPICAL_DISTANCES_MM[pair][0]) <= IMPOSSIBLE_DEVIATIONS * TYPICAL_DISTANCES_MM[pair][1]
         for pair, distance in distances.items()
