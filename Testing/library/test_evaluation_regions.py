@@ -151,6 +151,16 @@ def test_cases_that_a_model_was_trained_on_are_left_out(balls):
     assert ([recipe.name for recipe in kept], count) == (["b1"], 2)
 
 
+def test_cases_of_one_name_in_two_data_sets_are_told_apart(tmp_path):
+    paths = [data_set(tmp_path / name, 1, name) for name in ("A", "B")]
+    recipes = data_set_recipes(*paths)
+    assert [recipe.name for recipe in recipes] == [made(recipe).name for recipe in recipes] == ["A_b0", "B_b0"]
+    kept, _ = without_taught(recipes, replace(CARD, figures={"trained_on_cases": {"A": ["b0"]}}))
+    assert [recipe.name for recipe in kept] == ["B_b0"]
+    with pytest.raises(InputError, match="Two data sets are called “A”"):
+        data_set_recipes(paths[0], paths[0])
+
+
 def test_data_sets_of_the_trainer_are_told_from_lists_of_scans(tmp_path):
     (tmp_path / "scans.json").write_text('{"cases": []}')
     (tmp_path / "set.json").write_text('{"name": "x", "case": []}')

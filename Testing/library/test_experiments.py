@@ -11,7 +11,7 @@ from InnerEarAILib.cli import main
 from InnerEarAILib.evaluation import phantom_cases
 from InnerEarAILib.evaluation.phantom_set import PhantomSet, draw_phantom_set
 
-SPACING_MM, TILE = 0.75, 32
+SPACING_MM, TILE = 0.8, 28
 
 TINY = f"""
 spacing_mm = {SPACING_MM}
@@ -37,12 +37,12 @@ widths = WIDTHS
 
 METHODS = {
     # configuration: iterations, widths, least Dice on the ear that was held out
-    "base": (120, [8, 16, 24], 0.5),
-    "jsdnet_unaugmented": (200, [6, 12, 24], 0.4),
-    "autocasnet": (360, [8, 16, 24], 0.4),
-    "unet_2d": (120, [8, 16, 24], 0.4),
-    "residual_unet_2d": (120, [8, 16, 24], 0.3),
-    "squeeze_excitation_unet_2d": (120, [8, 16, 24], 0.3),
+    "base": (120, [6, 12, 18], 0.5),
+    "jsdnet_unaugmented": (200, [6, 12, 18], 0.4),
+    "autocasnet": (360, [6, 12, 18], 0.4),
+    "unet_2d": (120, [6, 12, 18], 0.4),
+    "residual_unet_2d": (120, [6, 12, 18], 0.3),
+    "squeeze_excitation_unet_2d": (120, [6, 12, 18], 0.3),
 }
 
 

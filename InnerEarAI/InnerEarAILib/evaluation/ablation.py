@@ -111,7 +111,7 @@ def ablate(
         KeyboardInterrupt: if the user interrupts; the same plan goes on.
     """
     manifest = read_manifest(plan.data)
-    tests = [recipe for path in plan.tests for recipe in data_set_recipes(path)]
+    tests = data_set_recipes(*plan.tests)
     runs: list[AblationRun] = []
     for variation in variations:
         for fold in range(1, plan.folds + 1):

@@ -134,13 +134,12 @@ def run_evaluate_command(chosen: argparse.Namespace, judge: Callable | None = No
 
 
 def _on_data_sets(chosen: argparse.Namespace, cards: Any, device: str, minutes: float | None) -> int:
-    from InnerEarAILib.evaluation.given_cases import renamed_apart
     from InnerEarAILib.evaluation.manifest_cases import data_set_recipes
     from InnerEarAILib.evaluation.region_outcomes import RegionOptions, apart, judged_on_regions
     from InnerEarAILib.evaluation.report import write_report
 
     options = RegionOptions(device, chosen.views, chosen.contrast, minutes)
-    recipes = renamed_apart([recipe for path in chosen.data for recipe in data_set_recipes(path)])
+    recipes = data_set_recipes(*chosen.data)
     outcomes = []
     for card, name in zip(cards, apart(cards), strict=True):
         outcomes.append(judged_on_regions(card, recipes, chosen.output, options, name, _say))

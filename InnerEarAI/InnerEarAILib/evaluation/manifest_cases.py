@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,29 +30,38 @@ def is_data_set(path: Path) -> bool:
         return False
 
 
-def data_set_recipes(path: Path) -> list[CaseRecipe]:
-    """The cases of a data set, a group by its name.
+def data_set_recipes(*paths: Path) -> list[CaseRecipe]:
+    """The cases of data sets, each a group by its name; before names that several sets have goes that of the set.
 
     Raises:
-        InputError: with all that is wrong with the description.
+        InputError: with all that is wrong with a description, or if two sets have the same name.
     """
     try:
-        manifest = read_manifest(path)
+        manifests = [read_manifest(path) for path in paths]
     except ConfigurationError as error:
         raise InputError(str(error)) from None
-    return [case_recipe(case, manifest.name) for case in manifest.cases]
+    titles = Counter(manifest.name for manifest in manifests)
+    if shared := [title for title, count in titles.items() if count > 1]:
+        raise InputError(f"Two data sets are called “{shared[0]}”; give them different names in their manifests.")
+    names = Counter(case.name for manifest in manifests for case in manifest.cases)
+    return [
+        case_recipe(case, manifest.name, case.name if names[case.name] == 1 else f"{manifest.name} {case.name}")
+        for manifest in manifests
+        for case in manifest.cases
+    ]
 
 
-def case_recipe(case: Case, group: str) -> CaseRecipe:
-    """One labelled ear, read when its turn comes."""
+def case_recipe(case: Case, group: str, name: str = "") -> CaseRecipe:
+    """One labelled ear, read when its turn comes; `name` takes the place of its own."""
+    name = plain_name(name or case.name)
 
     def make(obtain: Callable[[CaseRecipe], EvaluationCase]) -> EvaluationCase:
         del obtain
-        return labelled_ear(case, group)
+        return replace(labelled_ear(case, group), name=name)
 
     files = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in case.files if path.exists()]
-    described = {"files": files, "labels": list(case.labyrinth_labels), "unmarked": list(case.unmarked)}
-    return CaseRecipe(plain_name(case.name), group, make, described | {"axes": case.axes})
+    described = {"name": case.name, "files": files, "labels": list(case.labyrinth_labels), "axes": case.axes}
+    return CaseRecipe(name, group, make, described | {"unmarked": list(case.unmarked)})
 
 
 def labelled_ear(case: Case, group: str) -> EvaluationCase:
@@ -74,8 +85,8 @@ def labelled_ear(case: Case, group: str) -> EvaluationCase:
 
 def without_taught(recipes: Sequence[CaseRecipe], card: ModelCard) -> tuple[list[CaseRecipe], int]:
     """The cases that a model was not trained on, and how many were left out."""
-    taught = {(group, plain_name(name)) for group, names in card.figures.get(TAUGHT_KEY, {}).items() for name in names}
-    kept = [recipe for recipe in recipes if (recipe.group, recipe.name) not in taught]
+    taught = {(group, name) for group, names in card.figures.get(TAUGHT_KEY, {}).items() for name in names}
+    kept = [recipe for recipe in recipes if (recipe.group, recipe.described["name"]) not in taught]
     return kept, len(recipes) - len(kept)
 
 
