@@ -105,12 +105,14 @@ def test_a_probe_that_fails_is_said_and_hinders_nothing(opened, probe_says):
     assert ui.logButton.visible
 
 
-def test_a_click_goes_before_the_probe(opened, probe_says, answers):
+def test_a_click_goes_before_the_probe_which_is_made_up_for_afterwards(opened, probe_says, answers):
     probe_says(STARTED, seconds=60)
     window = opened()
     add_scan(window, "CT")
     answers(FINDS_TWO_EARS)
+    probe_says(STARTED, GPU, CPU, *SPEEDS, PROBED)
     assert "Found" in finish(window)
+    assert "NVIDIA" in probed(window).deviceHint.text
 
 
 def test_without_pytorch_nothing_is_started_and_it_is_said(opened, probe_says, monkeypatch):

@@ -79,6 +79,22 @@ def test_declining_leaves_everything_as_it_was_with_a_hint(panel, scan, installe
     assert panel.widget.ui.segmentButton.enabled
 
 
+def test_pressing_the_button_during_the_installation_starts_no_second_one(
+    panel, scan, installed, asked, calls, answers, monkeypatch
+):
+    def pip_ensure(*arguments, **choices):
+        panel.settle()
+        assert not panel.widget.ui.segmentButton.enabled
+        panel.widget.panel._on_button()
+        installed["safetensors"] = "0.8"
+
+    monkeypatch.setattr(sys.modules["slicer.packaging"], "pip_ensure", pip_ensure)
+    answers(FINDS_TWO_EARS)
+    assert "Found" in finish(panel)
+    assert len(asked.texts) == 1
+    assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 1
+
+
 def test_what_is_there_is_not_asked_for_again(panel, scan, installed, asked, calls, answers):
     installed["torch"] = "2.12.0"
     answers(FINDS_TWO_EARS)

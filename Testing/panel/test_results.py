@@ -145,6 +145,14 @@ def test_removing_one_run_leaves_the_colours_of_the_other(panel, scan):
     assert slicer.util.getNode("CT uncertainty").GetDisplayNode().GetColorNode() is not None
 
 
+def test_an_uncertainty_map_is_not_taken_for_a_scan(segmented):
+    ui = segmented.widget.ui
+    ui.inputSelector.setCurrentNode(slicer.util.getNode("CT uncertainty"))
+    segmented.settle()
+    assert not ui.segmentButton.enabled
+    assert "choose the scan itself" in ui.statusLabel.text
+
+
 def test_results_follow_the_scan_that_is_chosen(panel, scan):
     add_ears(panel, scan)
     add_scan(panel, "second")

@@ -12,7 +12,7 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from InnerEarAILib.model_store import ModelError, list_models
-from InnerEarAILib.mrml import volume_from_node
+from InnerEarAILib.mrml import ATTRIBUTE_PREFIX, volume_from_node
 from InnerEarAILib.panel import hints
 from InnerEarAILib.panel.computer import chosen_card
 from InnerEarAILib.panel.computer_watch import ComputerWatch
@@ -56,7 +56,7 @@ class Panel:
         self._run_node: Any = None
         self._expected_seconds: float | None = None
         self._message, self._log = "", ""
-        self._cancelling = self._refresh_is_due = self._closed = False
+        self._cancelling = self._installing = self._refresh_is_due = self._closed = False
         self._computer = ComputerWatch()
         self._controls = Controls(ui, self._on_choice)
         self._results = ResultsView(ui)
@@ -117,6 +117,8 @@ class Panel:
         self._refresh()
 
     def _on_button(self) -> None:
+        if self._installing:
+            return
         if self._run is None:
             self._start()
         else:
@@ -158,14 +160,24 @@ class Panel:
                 "the button again to install."
             ).format(names=_(" and ").join(package.name for package in missing))
             return False
-        self._ui.statusLabel.text = _("Installing; this takes some minutes…")
-        slicer.app.processEvents()
+        self._say_now(_("Installing; this takes some minutes…"))
+        # Slicer lets the user click on while it installs.
+        self._installing = True
+        self._ui.segmentButton.enabled = False
         try:
             install(missing)
         except InstallationError as error:
             self._message = str(error)
             return False
+        finally:
+            self._installing = False
         return True
+
+    def _say_now(self, text: str) -> None:
+        # Without processing events: a timer's would come in the middle of what goes on.
+        self._ui.statusLabel.visible = True
+        self._ui.statusLabel.text = text
+        self._ui.statusLabel.repaint()
 
     def _look_again(self) -> None:
         self._computer.poll()
@@ -185,10 +197,10 @@ class Panel:
         self._message = outcome.sentence
         self._log = "" if outcome.kind not in LOGGED_KINDS else f"{log_header(run)}{run.log()}\n{outcome.sentence}\n"
         if outcome.result is not None:
-            self._ui.statusLabel.text = _("Adding the results to the scene…")
-            slicer.app.processEvents()
+            self._say_now(_("Adding the results to the scene…"))
             self._add(outcome, run, node)
         self._forget_run()
+        self.look_at_computer()
 
     def _add(self, outcome: Outcome, run: Run, node: Any) -> None:
         try:
@@ -246,6 +258,8 @@ class Panel:
                     "Sample Data."
                 )
             return None, _("Choose the CT volume above.")
+        if node.GetAttribute(f"{ATTRIBUTE_PREFIX}model"):
+            return None, _("This is the uncertainty of an earlier run; choose the scan itself.")
         try:
             volume = volume_from_node(node)
             check_size(volume.voxels.shape)
@@ -273,7 +287,8 @@ class Panel:
         volume, problem = self._scan()
         self._refresh_hints(volume)
         running = self._run is not None
-        self._ui.segmentButton.enabled = not self._cancelling and (running or volume is not None)
+        waiting = self._cancelling or self._installing
+        self._ui.segmentButton.enabled = not waiting and (running or volume is not None)
         self._ui.logButton.visible = bool(self._log or self._computer.log) and not running
         if not running:
             self._ui.statusLabel.text = self._message or problem
