@@ -37,6 +37,9 @@ CAPSULE_THICKNESS_MM, CAPSULE_FADE_MM = 1.4, 1.0
 BONE_SD, TEXTURE_GRAIN_MM = 170.0, 0.45
 """Texture of the other bone: standard deviation and grain; ours, by eye against clinical CT."""
 
+POINTS_AT_ONCE = 1_000_000
+"""Points that a label map is sampled at in one piece; each takes a few numbers a tissue."""
+
 PLAUSIBLE_LABYRINTH_MM3 = (60.0, 500.0)
 """Volumes beyond this are no human labyrinth: 140 to 265 mm³ in 71 ears, with room for malformed ones."""
 
@@ -80,6 +83,10 @@ class LabelMapAnatomy:
 
     def render(self, points: Tensor, edge_mm: float) -> Rendering:
         """Samples the label map; see Anatomy.render."""
+        pieces = [self._render_piece(piece, edge_mm) for piece in points.split(POINTS_AT_ONCE)]
+        return Rendering(*(torch.cat(fields) for fields in zip(*pieces, strict=True)))
+
+    def _render_piece(self, points: Tensor, edge_mm: float) -> tuple[Tensor, Tensor, Tensor]:
         matrix = torch.as_tensor(self.to_indices, dtype=torch.float32, device=points.device)
         indices = points @ matrix[:3, :3].T + matrix[:3, 3]
         device = points.device
@@ -106,7 +113,7 @@ class LabelMapAnatomy:
         limits = torch.tensor(self.part.shape[::-1], device=device) - 1
         nearest = torch.minimum(indices.round().long().clamp(min=0), limits)
         part = self.part.to(device)[nearest[:, 2], nearest[:, 1], nearest[:, 0]]
-        return Rendering(plain + dense + grain, shares[0], part)
+        return plain + dense + grain, shares[0], part
 
 
 def anatomy_from_label_map(

@@ -41,8 +41,9 @@ TRUTH_STEP_MM = 0.36
 BLOCK_MM = 1.0
 """Edge of the blocks in which a labyrinth is looked for before its truth is drawn."""
 
-POINTS_AT_ONCE = 1_000_000
-"""Points at which an anatomy is drawn in one piece; bounds the working memory."""
+POINTS_AT_ONCE = 6_000_000
+"""Points at which an anatomy is drawn in one piece: bounds the working memory, and leaves slabs thick enough for
+compact tiles, which leave most of the anatomy out."""
 
 
 @dataclass(frozen=True)
