@@ -28,6 +28,7 @@ from InnerEarAILib.inference.locator import EarCandidate, gather_candidates, loc
 from InnerEarAILib.inference.postprocessing import THRESHOLD, labyrinth_mask, landmark_results, on_fine_lattice
 from InnerEarAILib.inference.predictor import Prediction, predict
 from InnerEarAILib.inference.quality import assess, centre_of_mass, is_inner_ear, side_by_chirality
+from InnerEarAILib.inference.warm_up import warm_up
 from InnerEarAILib.model_store import ModelError, choose_model, list_models, load_card, load_network
 from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
 from InnerEarAILib.progress import Progress
@@ -114,6 +115,7 @@ class _Route:
             raise ModelError(f"The model {self.card.name} finds landmarks alone; choose one that draws the labyrinth.")
         self.progress.step(f"Loading the model {self.card.name}")
         self.network = load_network(self.card, self.device)
+        warm_up(self.network, self.card, self.device)
 
     def locate(self) -> tuple[EarCandidate, ...]:
         locator = load_card("locator", self.models_directory)
@@ -194,6 +196,7 @@ class _Route:
             values = resample(self.volume, grid)
             known = np.isfinite(values)
             normalised = match_contrast(values) if self.options.contrast_matching else normalise(values)
+            del values  # of a whole scan they take as much memory as the scan
         with self.timed("predicting"):
             prediction = predict(
                 self.network,
