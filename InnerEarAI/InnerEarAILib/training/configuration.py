@@ -153,6 +153,8 @@ def read_configuration(path_or_name: str | Path) -> TrainingConfig:
 def read_table(path_or_name: str | Path, unlike: Sequence[Path] = ()) -> dict[str, Any]:
     """A configuration file as it stands; `like` names another one, whose entries hold where this one says nothing.
 
+    A file is looked for beside this one first.
+
     Args:
         path_or_name: see `read_configuration`.
         unlike: files that are like this one, and that it therefore cannot be like.
@@ -168,7 +170,10 @@ def read_table(path_or_name: str | Path, unlike: Sequence[Path] = ()) -> dict[st
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path.name} is not a TOML file: {error}.") from None
     like = table.pop("like", None)
-    return table if like is None else changed(read_table(like, (*unlike, path)), table)
+    if like is None:
+        return table
+    beside = path.parent / like
+    return changed(read_table(beside if beside.is_file() else like, (*unlike, path)), table)
 
 
 def changed(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
