@@ -178,6 +178,13 @@ def test_a_saved_scene_still_has_its_results(segmented, tmp_path):
     assert [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLVolumeNode")] == ["CT"]
 
 
+def test_a_choice_leaves_the_buttons_of_the_results_where_they_are(segmented):
+    before = button(segmented, "landmark_left_0")
+    segmented.widget.ui.contrastCheckBox.checked = True
+    segmented.settle()
+    assert button(segmented, "landmark_left_0") is before
+
+
 def test_results_that_the_user_deletes_leave_the_panel(segmented):
     slicer.mrmlScene.RemoveNode(slicer.util.getNode("CT left landmarks"))
     segmented.settle()

@@ -190,7 +190,7 @@ class Panel:
             return
         if not self._computer.is_probing:
             self._timer.stop()
-        self._refresh()
+            self._refresh()
 
     def _finish(self, outcome: Outcome) -> None:
         run, node = self._run, self._run_node

@@ -26,6 +26,7 @@ class ResultsView:
     def __init__(self, ui: Any) -> None:
         self._ui = ui
         self._ears: Any = None
+        self._shown: tuple | None = None
         self.record: RunRecord | None = None
         ui.show3DButton.connect("clicked()", self._switch_3d)
         ui.showUncertaintyButton.connect("clicked()", self._switch_uncertainty)
@@ -34,6 +35,13 @@ class ResultsView:
         """Shows a run's results, or hides the section where there are none."""
         self.record = record
         self._ui.resultsButton.visible = record is not None
+        shown = self._what_is_shown()
+        if shown == self._shown:
+            # New widgets would take a click that has begun on the old ones.
+            if record is not None:
+                self._follow_display()
+            return
+        self._shown = shown
         if self._ears is not None:
             self._ears.hide()
             self._ears.deleteLater()
@@ -53,6 +61,14 @@ class ResultsView:
             self._add_ear(layout, ear)
         self._ui.earsWidget.layout().addWidget(self._ears)
         self._follow_display()
+
+    def _what_is_shown(self) -> tuple | None:
+        if self.record is None:
+            return None
+        names = tuple((node.GetID(), node.GetName()) for node in self.record.nodes())
+        ears = self.record.summary["ears"]
+        there = tuple(self._is_there(ear["side"], n) for ear in ears for n in range(len(ear["landmarks"])))
+        return names, there
 
     def _add_ear(self, layout: Any, ear: Mapping[str, Any]) -> None:
         side = ear["side"]
