@@ -88,10 +88,14 @@ def test_waiting_can_be_cancelled_and_leaves_nothing(panel, dialog, drawn_by):
     assert dialog.closed
 
 
-def test_a_phantom_that_cannot_be_drawn_says_why(panel, dialog, drawn_by):
+def test_a_phantom_that_cannot_be_drawn_says_why_in_a_window(panel, dialog, drawn_by, monkeypatch):
+    said = []
+    monkeypatch.setattr(slicer.app, "testingEnabled", lambda: False)
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, **more: said.append(text))
     drawn_by("import sys; sys.exit('no room on the disk')")
     with pytest.raises(RuntimeError, match="no room on the disk"):
         samples.load_sample(EAR)
+    assert "no room on the disk" in said[0]
     assert not samples.cached_file("ear").exists()
 
 

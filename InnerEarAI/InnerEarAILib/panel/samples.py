@@ -70,8 +70,10 @@ def load_sample(source: Any) -> list[slicer.vtkMRMLScalarVolumeNode]:
         RuntimeError: the phantom cannot be drawn.
     """
     kind = SAMPLES[source.sampleName]
-    if not cached_file(kind).exists() and not _drawn(kind):
-        return []
+    # Sample Data itself would say of an error nothing but what stands in the Python console.
+    with slicer.util.tryWithErrorDisplay(_("The phantom is not there.")):
+        if not cached_file(kind).exists() and not _drawn(kind):
+            return []
     node = slicer.util.loadVolume(str(cached_file(kind)), {"name": source.sampleName})
     slicer.util.setSliceViewerLayers(background=node, fit=True)
     return [node]
