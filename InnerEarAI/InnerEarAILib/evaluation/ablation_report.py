@@ -83,33 +83,39 @@ def ablation_table(runs: Sequence[AblationRun], conditions: str) -> Table:
 
 
 def _bars(runs: Sequence[AblationRun], figure: str) -> str:
-    """A bar a variation on the fold's own scans, and on the mean over the test sets where there are any."""
+    """A bar a variation that has the figure: on the scans that the fold holds out, and on the mean of the test sets."""
     if importlib.util.find_spec("matplotlib") is None:
         return ""
-    names = list(dict.fromkeys(run.variation.name for run in runs))
     groups = _groups(runs)
     tests = [group for group in groups if group != VALIDATION_GROUP]
     kinds = {VALIDATION_GROUP: [VALIDATION_GROUP]} | ({"test sets": tests} if tests else {})
+    summaries = {
+        (name, kind): summarise(
+            mean_of_all(_mean(_cases(run, group), figure) for group in members)
+            for run in runs
+            if run.variation.name == name
+        )
+        for name in dict.fromkeys(run.variation.name for run in runs)
+        for kind, members in kinds.items()
+    }
+    names = list(dict.fromkeys(name for (name, _), summary in summaries.items() if summary.count))
+    if not names:
+        return ""
     canvas_figure, axes = canvas(height=1.2 + 0.3 * len(names) * len(kinds))
     thick = 0.8 / len(kinds)
-    for place, (kind, members) in enumerate(kinds.items()):
-        summaries = [
-            summarise(
-                mean_of_all(_mean(_cases(run, group), figure) for group in members)
-                for run in runs
-                if run.variation.name == name
-            )
-            for name in names
-        ]
-        heights = np.nan_to_num([summary.mean for summary in summaries])
-        errors = np.nan_to_num([summary.deviation for summary in summaries])
+    for place, kind in enumerate(kinds):
+        heights = [summaries[name, kind].mean for name in names]
+        errors = np.nan_to_num([summaries[name, kind].deviation for name in names])
         at = np.arange(len(names)) + (place - (len(kinds) - 1) / 2) * thick
-        axes.barh(at, heights, thick, xerr=errors if errors.any() else None, label=kind, color=f"C{place}")
+        axes.barh(
+            at, np.nan_to_num(heights), thick, xerr=errors if errors.any() else None, label=kind, color=f"C{place}"
+        )
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()
     if BASE in names:
         axes.get_yticklabels()[names.index(BASE)].set_fontweight("bold")
-    axes.set_xlabel(f"{figure} (error bars: SD over the folds)")
+    several = any(summary.count > 1 for summary in summaries.values())
+    axes.set_xlabel(f"{figure} (lines: SD over the folds)" if several else figure)
     axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     return svg_text(canvas_figure)
 
