@@ -11,7 +11,13 @@ from monai.inferers import SlidingWindowInferer
 
 from InnerEarAILib.inference import merging, predictor
 from InnerEarAILib.inference.augmentation import choose_views
-from InnerEarAILib.inference.execution import ExecutionPlan, memory_ladder, prepared_network
+from InnerEarAILib.inference.execution import (
+    ExecutionPlan,
+    autotuned,
+    memory_ladder,
+    prepared_network,
+    usual_batch_size,
+)
 from InnerEarAILib.inference.predictor import predict
 from InnerEarAILib.landmarks import decode_heatmap, encode_heatmap
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig, NetworkOutput
@@ -291,6 +297,15 @@ def test_the_ladder_of_a_gpu_ends_on_the_cpu():
         "CPU, 1 tile(s) at a time",
     ]
     assert memory_ladder(CUDA, "float16", 4)[-1].precision == "float32"
+
+
+def test_small_tiles_fill_a_gpu_together_and_convolutions_are_tried_where_there_are_many():
+    assert [usual_batch_size(CUDA, tile) for tile in (128, 64, 16)] == [4, 32, 32]
+    assert usual_batch_size(CPU, 64) == 1
+    for plan, batches, tried in ((CUDA, 100, True), (CUDA, 3, False), (CPU, 100, False)):
+        with autotuned(ExecutionPlan(plan, plan, 1, "float32"), batches):
+            assert torch.backends.cudnn.benchmark == tried
+    assert not torch.backends.cudnn.benchmark
 
 
 def test_execution_is_recorded_as_plain_values():
