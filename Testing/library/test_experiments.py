@@ -36,14 +36,17 @@ widths = WIDTHS
 """
 
 METHODS = {
-    # configuration: iterations, widths, least Dice on the ear that was held out
-    "base": (120, [6, 12, 18], 0.5),
-    "jsdnet_unaugmented": (200, [6, 12, 18], 0.4),
-    "autocasnet": (360, [6, 12, 18], 0.4),
-    "unet_2d": (120, [6, 12, 18], 0.4),
-    "residual_unet_2d": (120, [6, 12, 18], 0.3),
-    "squeeze_excitation_unet_2d": (120, [6, 12, 18], 0.3),
+    # configuration: iterations, widths
+    "base": (200, [6, 12, 18]),
+    "jsdnet_unaugmented": (700, [6, 12, 18]),
+    "autocasnet": (1200, [8, 16, 24]),
+    "unet_2d": (400, [8, 16, 24]),
+    "residual_unet_2d": (400, [8, 16, 24]),
+    "squeeze_excitation_unet_2d": (400, [8, 16, 24]),
 }
+
+LEAST_ROC_AREA = 0.8
+"""A probability without anatomy in it has one of a half."""
 
 
 @pytest.fixture(scope="module")
@@ -58,23 +61,20 @@ def drawn(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_all_methods_are_trained_and_judged_side_by_side(tmp_path, drawn):
+@pytest.mark.parametrize("method", METHODS)
+def test_method_is_trained_from_drawn_ears_and_comes_to_the_tables(tmp_path, drawn, method):
+    iterations, widths = METHODS[method]
+    text = TINY.replace("ITERATIONS", str(iterations)).replace("WIDTHS", str(widths))
+    path = tmp_path / f"{method}.toml"
+    path.write_text(f'like = "{method}"\nname = "{method}"\n{text}', encoding="utf-8")
+    run, out = tmp_path / "run", tmp_path / "out"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    models = []
-    for name, (iterations, widths, _) in METHODS.items():
-        text = TINY.replace("ITERATIONS", str(iterations)).replace("WIDTHS", str(widths))
-        path = tmp_path / f"{name}.toml"
-        path.write_text(f'like = "{name}"\nname = "{name}"\n{text}', encoding="utf-8")
-        run = tmp_path / "runs" / name
-        assert main(["train", str(path), "--data", str(drawn), "--device", "cpu", "-o", str(run)]) == 0
-        models.append(str(run / "best" / name))
-    chosen = ["--data", str(drawn), "--views", "1", "--device", "cpu", "-o", str(tmp_path / "out")]
-    assert main(["evaluate", "--model", *models, *chosen]) == 0
+    assert main(["train", str(path), "--data", str(drawn), "--device", "cpu", "-o", str(run)]) == 0
+    chosen = ["--data", str(drawn), "--views", "1", "--device", "cpu", "-o", str(out)]
+    assert main(["evaluate", "--model", str(run / "best" / method), *chosen]) == 0
     torch.set_num_threads(threads)
-    rows = list(csv.DictReader((tmp_path / "out" / "cases.csv").read_text(encoding="utf-8").splitlines()))
-    dice = {row["model"]: float(row["dice"]) for row in rows}
-    assert {name: value for name, value in dice.items() if value < METHODS[name][2]} == {}
-    assert set(dice) == set(METHODS)
-    tables = (tmp_path / "out" / "tables.md").read_text(encoding="utf-8")
-    assert all(f"| {name} |" in tables for name in METHODS)
+    (row,) = csv.DictReader((out / "cases.csv").read_text(encoding="utf-8").splitlines())
+    assert row["model"] == method
+    assert float(row["roc_area"]) > LEAST_ROC_AREA
+    assert f"{iterations} iterations" in (out / "tables.md").read_text(encoding="utf-8").replace(",", "")
