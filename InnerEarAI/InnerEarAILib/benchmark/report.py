@@ -61,10 +61,12 @@ def draw_cost(path: Path, routes: Sequence[RouteTiming]) -> None:
     """Seconds of the networks against passes of tiles, and against the voxels of the scan: the first is a line."""
     from matplotlib.figure import Figure
 
+    found = [route for route in routes if route.ears]  # the passes of others are not known
+    largest = max((np.prod(route.voxels, dtype=float) / 1e6 for route in found), default=0.0)
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     by_tiles, by_voxels = figure.subplots(1, 2)
-    for number, preset in enumerate(dict.fromkeys(route.preset for route in routes)):
-        members = [route for route in routes if route.preset == preset]
+    for number, preset in enumerate(dict.fromkeys(route.preset for route in found)):
+        members = [route for route in found if route.preset == preset]
         passes = [route.passes for route in members]
         segmenting = [route.steps.get("predicting", 0.0) for route in members]
         million_voxels = [np.prod(route.voxels, dtype=float) / 1e6 for route in members]
@@ -72,15 +74,17 @@ def draw_cost(path: Path, routes: Sequence[RouteTiming]) -> None:
         by_tiles.plot(passes, segmenting, **style)
         by_voxels.plot(million_voxels, segmenting, **style)
         for route, x, y in zip(members, million_voxels, segmenting, strict=True):
-            by_voxels.annotate(route.scan, (x, y), fontsize=7, textcoords="offset points", xytext=(4, 4))
+            side, gap = ("left", 6) if 2 * x < largest else ("right", -6)
+            place = {"textcoords": "offset points", "xytext": (gap, 0), "ha": side, "va": "center"}
+            by_voxels.annotate(route.scan, (x, y), fontsize=7, **place)
     by_tiles.set_xlabel("tiles × views")
     by_tiles.set_ylabel("seconds of segmenting")
-    by_tiles.legend(frameon=False)
+    if found:
+        by_tiles.legend(frameon=False)
     by_voxels.set_xlabel("million voxels of the scan")
     for axes in (by_tiles, by_voxels):
-        axes.set_ylim(bottom=0)
-        axes.set_xlim(left=0)
-        axes.margins(x=0.15, y=0.15)
+        axes.set_xlim(0, 1.1 * axes.dataLim.x1 or 1)
+        axes.set_ylim(0, 1.1 * axes.dataLim.y1 or 1)
     figure.savefig(path, dpi=120)
 
 

@@ -46,7 +46,7 @@ class RouteTiming:
         durations: of every run but the first, which prepares the device, where there are others.
         steps: median seconds of each step.
         ears: number of ears found.
-        passes: tiles × views of the network that segments.
+        passes: tiles × views of the network that segments, for the ears that were found.
         blocks: blocks that the locator can search at most; 0 where it is not asked.
         precision: number format of the network that segments.
         host_gib: most memory of the process at any moment, Python and PyTorch too; None where the system does not tell.
