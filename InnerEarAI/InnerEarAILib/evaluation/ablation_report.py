@@ -52,7 +52,8 @@ def ablation_rows(runs: Sequence[AblationRun]) -> str:
     for run in runs:
         for group in _groups([run]):
             cases = _cases(run, group)
-            figures = [f"{_mean(cases, name):.6g}" for name in FIGURES]
+            means = [_mean(cases, name) for name in FIGURES]
+            figures = ["" if np.isnan(mean) else f"{mean:.6g}" for mean in means]
             changed = "; ".join(_changes(run))
             told = (run.variation.name, run.variation.aspect, changed, run.variation.ours, run.fold)
             writer.writerow((*told, f"{run.minutes:.2f}", group, len(cases), *figures))
