@@ -45,8 +45,8 @@ METHODS = {
     "squeeze_excitation_unet_2d": (400, [8, 16, 24]),
 }
 
-LEAST_ROC_AREA = 0.8
-"""A probability without anatomy in it has one of a half."""
+LEAST_DICE = 0.25
+"""A sixtieth of the region is labyrinth: a mask without anatomy in it has a Dice score of about 0.03."""
 
 
 @pytest.fixture(scope="module")
@@ -76,5 +76,5 @@ def test_method_is_trained_from_drawn_ears_and_comes_to_the_tables(tmp_path, dra
     torch.set_num_threads(threads)
     (row,) = csv.DictReader((out / "cases.csv").read_text(encoding="utf-8").splitlines())
     assert row["model"] == method
-    assert float(row["roc_area"]) > LEAST_ROC_AREA
+    assert float(row["dice"]) > LEAST_DICE
     assert f"{iterations} iterations" in (out / "tables.md").read_text(encoding="utf-8").replace(",", "")
