@@ -30,6 +30,7 @@ def store(tmp_path):
     torch.manual_seed(1)
     for name, spacing_mm in (("clinical", 1.0), ("locator", 2.0)):
         card = replace(load_card(name), spacing_mm=spacing_mm, tile_voxels=16, overlap_voxels=4, region_mm=16.0)
+        card = replace(card, agreeing_precisions=("float32",), figures={})
         save_model(tmp_path / "models", card, DualHeadUNet(DualHeadUNetConfig(widths=(4, 6))))
     return tmp_path / "models"
 

@@ -66,7 +66,14 @@ def test_estimate_is_near_a_measured_run():
     speed = calibrate(LOCATOR)
     voxels = np.random.default_rng(1).normal(size=(tile, tile, 2 * tile)).astype(np.float32)
     begin = time.perf_counter()
-    execution = predict(network, voxels, tile=tile, overlap=LOCATOR.overlap_voxels, views=1).execution
+    execution = predict(
+        network,
+        voxels,
+        tile=tile,
+        overlap=LOCATOR.overlap_voxels,
+        views=1,
+        agreeing_precisions=LOCATOR.agreeing_precisions,
+    ).execution
     assert execution["tiles"] == 3
     assert 1 / 4 < 3 * speed.seconds_per_tile / (time.perf_counter() - begin) < 4
     assert speed.precision == execution["precision"]
