@@ -210,6 +210,15 @@ def test_run_interrupted_in_a_later_stage_goes_on_there(tmp_path, cascade_run):
     assert torch.equal(weights(resumed), weights(cascade_run[0]))
 
 
+@pytest.mark.slow
+def test_jsdnet_learns_where_balls_and_their_landmarks_are(tmp_path):
+    steps = {"iterations": 240, "accumulation": 1, "learning_rate": 4e-3}
+    settings = tiny_config(method="jsdnet", network={"widths": [6, 12]}, optimisation=steps)
+    figures = tiny_trainer(tmp_path / "run", settings).run()
+    assert figures.dice > 0.25
+    assert max(figures.helicotrema_mm, figures.oval_window_mm) < 0.5
+
+
 def test_whole_tiles_show_the_labyrinth_in_their_middle(tmp_path):
     manifest = read_manifest(data_set(tmp_path, 1))
     prepare_case(manifest.cases[0], tmp_path / "0000", 0.5, 12.0)
