@@ -102,7 +102,8 @@ def readable_card(card: ModelCard, weights: int, outcome: Outcome) -> str:
         weights: number of them.
         outcome: the evaluation whose tables it shows.
     """
-    measured = {key: value for key, value in card.figures.items() if key != EVALUATION_KEY}
+    validated = {key: value for key, value in card.figures.items() if key.startswith("validation_")}
+    usual = card.figures.get(USUAL_KEY)
     what = [
         ("Version", card.version),
         ("Role", {"segmenter": "labyrinth and landmarks", "locator": "finds the ears"}[card.role]),
@@ -113,6 +114,8 @@ def readable_card(card: ModelCard, weights: int, outcome: Outcome) -> str:
         ("Region round an ear", f"{card.region_mm:g} mm"),
         ("Intensities", "clipped at quantiles {:g} and {:g}, zero mean, unit variance".format(*card.clip_quantiles)),
         ("Heatmaps", f"amplitude {card.heatmap_amplitude:g}, {card.heatmap_spread_voxels:g} voxels wide"),
+        ("Number formats that give the same ear", ", ".join(card.agreeing_precisions)),
+        *([("Unusually unsure", f"from a mean standard deviation of {usual:.2e}")] if usual else []),
         ("Library", card.library_version),
     ]
     lines = [
@@ -142,7 +145,7 @@ def readable_card(card: ModelCard, weights: int, outcome: Outcome) -> str:
         "",
         card.validated_on,
         "",
-        _settings(measured),
+        _settings(validated),
         "",
         "## Evaluation",
         "",
