@@ -42,8 +42,8 @@ FINE_SPACING_MM = 0.15
 MASK_MARGIN_VOXELS = 6
 """Room left round the labyrinth when its probability is cut out for upsampling: more than the cubic kernel's reach."""
 
-LEAST_LABYRINTH_MM3 = 40.0
-"""A smaller segmentation is no labyrinth (smallest of 71 real ones: 140 mm³)."""
+LEAST_LABYRINTH_MM3 = 60.0
+"""A smaller segmentation is no labyrinth (smallest of 71 real ones: 140 mm³; a fully ossified one is cut by half)."""
 
 
 def segment(

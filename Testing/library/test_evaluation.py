@@ -299,7 +299,7 @@ def test_tables_say_what_was_measured(tmp_path):
     assert all(line.count("|") == 9 for line in text.splitlines() if line.startswith("|"))
 
 
-def test_report_is_three_files_that_hold_the_figures(tmp_path):
+def test_report_is_files_that_hold_the_figures(tmp_path):
     pytest.importorskip("matplotlib")
     outcome = outcome_of_many(tmp_path)
     files = write_report(tmp_path, [outcome])
@@ -307,7 +307,7 @@ def test_report_is_three_files_that_hold_the_figures(tmp_path):
     rows = files[0].read_text(encoding="utf-8").splitlines()
     assert len(rows) == 1 + 4
     assert all(len(row.split(",")) >= len(rows[0].split(",")) for row in rows)
-    page = files[2].read_text(encoding="utf-8")
+    page = files[3].read_text(encoding="utf-8")
     assert page.count("<svg") == 3
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
