@@ -43,7 +43,7 @@ MASK_MARGIN_VOXELS = 6
 """Room left round the labyrinth when its probability is cut out for upsampling: more than the cubic kernel's reach."""
 
 LEAST_LABYRINTH_MM3 = 60.0
-"""A smaller segmentation is no labyrinth (smallest of 71 real ones: 140 mm³; a fully ossified one is cut by half)."""
+"""A smaller segmentation is no labyrinth (smallest of 71 real ones: 140 mm³)."""
 
 
 def segment(
