@@ -123,7 +123,7 @@ def test_single_2d_network_is_the_cascade_but_for_its_planes(block):
 
 
 def test_configuration_like_another_differs_in_what_it_says(tmp_path):
-    (tmp_path / "mine.toml").write_text(f'like = "other.toml"\nname = "mine"\n[loss]\nheatmap_weight = 3.0')
+    (tmp_path / "mine.toml").write_text('like = "other.toml"\nname = "mine"\n[loss]\nheatmap_weight = 3.0')
     (tmp_path / "other.toml").write_text(VALID + '[loss]\nsegmentation = "bce"')
     mine, other = (read_configuration(tmp_path / name) for name in ("mine.toml", "other.toml"))
     assert mine == replace(other, name="mine", loss=replace(other.loss, heatmap_weight=3.0))

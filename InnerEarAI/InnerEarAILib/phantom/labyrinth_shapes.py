@@ -47,10 +47,6 @@ class Curve:
         radius = radius_at(self.profile, angle)
         return self.centres + radius[:, None] * (np.cos(angle)[:, None] * first + np.sin(angle)[:, None] * second)
 
-    def arc_length_mm(self) -> np.ndarray:
-        """Length from the first sample, (n,) mm."""
-        return np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(self.centres, axis=0), axis=1))]
-
 
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Vectors of length 1 along the last axis."""
