@@ -40,12 +40,14 @@ class Quality:
         mean_standard_deviation: standard deviation over the TTA views, mean over the voxels of the evaluated region
             (the paper's out-of-distribution signal); None with a single view.
         flags: one sentence for each thing that is unusual; empty where nothing is.
+        closed_canals: semicircular canals that are drawn without a gap, 0 to 3; None where nobody counted.
     """
 
     volume_mm3: float
     distances_mm: Mapping[str, float]
     mean_standard_deviation: float | None
     flags: tuple[str, ...] = ()
+    closed_canals: int | None = None
 
 
 @dataclass(frozen=True)

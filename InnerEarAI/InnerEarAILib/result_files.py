@@ -167,6 +167,7 @@ def _ear_summary(ear: EarResult) -> dict:
         ],
         "distances_mm": {pair: _number(distance) for pair, distance in ear.quality.distances_mm.items()},
         "uncertainty": "not computed (one view)" if ear.uncertainty is None else "standard deviation over the views",
+        "closed_canals": ear.quality.closed_canals,
         "mean_standard_deviation": _number(ear.quality.mean_standard_deviation),
         "flags": list(ear.quality.flags),
     }

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from InnerEarAILib import __version__
 from InnerEarAILib.contrast_matching import match_contrast
 from InnerEarAILib.ear_result import EarResult, ScanResult, Side
 from InnerEarAILib.inference.device import choose_device
-from InnerEarAILib.inference.locator import EarCandidate, gather_candidates, locate_ears
+from InnerEarAILib.inference.locator import SAME_EAR_MM, EarCandidate, gather_candidates, locate_ears
 from InnerEarAILib.inference.postprocessing import THRESHOLD, labyrinth_mask, landmark_results, on_fine_lattice
 from InnerEarAILib.inference.predictor import Prediction, predict
 from InnerEarAILib.inference.quality import assess, centre_of_mass, is_inner_ear, side_by_chirality
@@ -34,7 +34,7 @@ from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.scan_checks import check_scan
 from InnerEarAILib.segmenter_options import SegmenterOptions
-from InnerEarAILib.volume import Grid, Volume
+from InnerEarAILib.volume import Grid, InputError, Volume
 
 FINE_SPACING_MM = 0.15
 """Masks are written on a grid at least about this fine, so that the surface of a coarse model's labyrinth is smooth."""
@@ -76,10 +76,10 @@ def segment(
     if route.preset.locate:
         with route.timed("finding the ears"):
             candidates = route.locate()
-        ears = [route.ear_at(candidate) for candidate in candidates]
+        ears = route.ears_at(candidates)
     else:
         ears = route.ears_of_the_whole_scan()
-    return route.result([ear for ear in ears if ear is not None])
+    return route.result(ears)
 
 
 @dataclass
@@ -123,28 +123,47 @@ class _Route:
         network = load_network(locator, self.device)
         return locate_ears(self.volume, network, locator, self.device, self.progress)
 
-    def ear_at(self, candidate: EarCandidate) -> EarResult | None:
-        """The ear round a place. One view shows where its middle is, then all views look at it from there.
+    def ears_at(self, candidates: Sequence[EarCandidate]) -> list[EarResult]:
+        """The ears round places, at most two, each once: a mark beside an ear leads to it again."""
+        ears: list[EarResult] = []
+        middles: list[np.ndarray] = []
+        for candidate in candidates:
+            if len(ears) == 2:
+                break
+            grid = self._middled_region(candidate)
+            if grid is None or any(np.linalg.norm(grid.centre_lps - middle) < SAME_EAR_MM for middle in middles):
+                continue
+            ear = self._composed(*self._predicted(grid), grid)
+            if ear is not None:
+                ears.append(ear)
+                middles.append(grid.centre_lps)
+        return ears
+
+    def _middled_region(self, candidate: EarCandidate) -> Grid | None:
+        """The region with the ear near a place in its middle, as one view shows it, for all views to look at.
 
         The locator sees voxels many times as large; an ear in the middle of its tile is seen whole. The cube follows
         the middle exactly: on a lattice it would jump by a whole voxel where the middle moves by a hair.
         """
         first_grid = self._region_round(candidate.centre_lps)
-        first, known = self._predicted(first_grid, only_middle=True)
+        try:
+            first, known = self._predicted(first_grid, only_middle=True)
+        except InputError:  # the same value everywhere there
+            return None
         marked = np.argwhere((first.probability >= THRESHOLD) & known)
         if len(marked) == 0:
             return None
-        grid = self._region_round(first_grid.to_lps(marked.mean(0)[::-1]))
-        return self._composed(*self._predicted(grid), grid)
+        return self._region_round(first_grid.to_lps(marked.mean(0)[::-1]))
 
-    def ears_of_the_whole_scan(self) -> list[EarResult | None]:
+    def ears_of_the_whole_scan(self) -> list[EarResult]:
         """The paper's way: everything is looked at; two ears are told apart by where they lie."""
         corners = self.volume.grid.corners_lps()
         grid = lattice_grid(corners.min(0), corners.max(0), self.card.spacing_mm, self.card.tile_voxels)
         prediction, known = self._predicted(grid)
         candidates = gather_candidates(prediction.probability, grid, LEAST_LABYRINTH_MM3)
         if len(candidates) < 2:
-            return [self._composed(prediction, known, grid)] if candidates else []
+            ear = self._composed(prediction, known, grid) if candidates else None
+            return [] if ear is None else [ear]
         ears = []
         for candidate in candidates:
             window = _window(grid, candidate.centre_lps, self._region_voxels())
@@ -161,7 +180,7 @@ class _Route:
             start_ijk = [axis.start for axis in window][::-1]
             part_grid = Grid.axis_aligned(part.probability.shape, grid.spacing_mm, grid.to_lps(start_ijk))
             ears.append(self._composed(part, known[window], part_grid))
-        return ears
+        return [ear for ear in ears if ear is not None]
 
     def result(self, ears: list[EarResult]) -> ScanResult:
         ears = self._wanted(self._told_apart(ears))

@@ -60,6 +60,12 @@ def test_every_labyrinth_lies_whole_in_some_block(shape):
             assert any(a <= start and start + overlap <= b for a, b in spans), (axis, start)
 
 
+def test_more_marks_than_ears_are_kept_where_they_are_wanted():
+    seen = marked((-45, 0, 30, 3.6), (45, 0, 30, 3.5), (0, 50, 10, 3.4))
+    assert len(gather_candidates(seen, GRID)) == 2
+    assert [round(c.centre_lps[0]) for c in gather_candidates(seen, GRID, most=4)] == [-45, 45, 0]
+
+
 class Marker(torch.nn.Module):
     """Marks what is bright; counts the blocks that it is shown."""
 

@@ -21,6 +21,7 @@ from InnerEarAILib.inference.quality import (
 )
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.volume import Volume
+from library.ball_with_canals import ball_with_canals
 
 # A right ear, mm from its oval window: helicotrema before and medial, round window below, bulk behind and medial.
 RIGHT_EAR = dict(zip(LANDMARK_NAMES, np.array([[3.6, -5.4, 0.2], [0, 0, 0], [1.2, -0.2, -2.7]]), strict=True))
@@ -78,9 +79,11 @@ def test_flat_landmarks_tell_no_side():
 
 
 def test_a_normal_ear_raises_no_flag():
-    quality = assess(ball(), found(RIGHT_EAR), 1e-3, "right", None, False, usual_standard_deviation=2e-3)
+    shape = ball_with_canals()
+    quality = assess(shape, found(RIGHT_EAR), 1e-3, "right", None, False, usual_standard_deviation=2e-3)
     assert quality.flags == ()
-    assert quality.volume_mm3 == pytest.approx(4 / 3 * np.pi * 3.55**3, rel=0.02)
+    assert quality.closed_canals == 3
+    assert quality.volume_mm3 == pytest.approx(shape.voxels.sum() * 0.175**3)
     assert quality.distances_mm["helicotrema–oval window"] == pytest.approx(6.49, abs=0.01)
 
 
@@ -88,6 +91,7 @@ def test_a_normal_ear_raises_no_flag():
     ("change", "words"),
     [
         ({"segmentation": ball(radius_mm=2.0)}, "volume of the labyrinth is unusual"),
+        ({"segmentation": ball_with_canals(torn=1)}, "drawn without a gap: 2 of 3"),
         ({"expected_side": "left"}, "may be mirrored"),
         ({"side": None}, "does not tell left from right"),
         ({"reaches_border": True}, "may be cut off"),

@@ -177,6 +177,24 @@ def test_both_ears_of_a_head_share_one_lattice(head):
     np.testing.assert_allclose(apart, np.rint(apart), atol=1e-6)
 
 
+def marks(*places):
+    return lambda *_: tuple(EarCandidate(np.array(place, float), 500.0, 0.9) for place in places)
+
+
+def test_a_mark_beside_an_ear_is_not_a_second_ear(straight, monkeypatch):
+    middle = np.array(CENTRE)
+    monkeypatch.setattr(segmenter, "locate_ears", marks(middle + (3, 0, 2), middle + (12, -8, 8)))
+    assert len(segment(straight, SegmenterOptions(preset="fast")).ears) == 1
+
+
+def test_marks_that_are_no_ear_do_not_push_ears_out(head, monkeypatch):
+    volume, ears = head
+    nothing = [(0, 6, 40), (10, 6, 40)]
+    monkeypatch.setattr(segmenter, "locate_ears", marks(*nothing, *(ear.centre for ear in ears)))
+    found = segment(volume, SegmenterOptions(preset="fast")).ears
+    assert [ear.side for ear in found] == ["right", "left"]
+
+
 def test_one_ear_alone_can_be_asked_for(head):
     result = segment(head[0], SegmenterOptions(preset="fast", ear="left"))
     assert [ear.side for ear in result.ears] == ["left"]

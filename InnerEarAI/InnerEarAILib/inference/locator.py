@@ -1,7 +1,7 @@
 """Where are the ears? A small network on the whole scan at a coarse spacing.
 
 The scan is looked at in overlapping blocks of the locator's tile size, each normalised by itself as in training, so
-that the air round a head or the size of the field does not matter. What it marks is gathered into at most two ears.
+that the air round a head or the size of the field does not matter. What it marks is gathered into a few places.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ LEAST_PROBABILITY = 0.5
 LEAST_VOLUME_MM3 = 100.0
 """Smaller marks are no labyrinth: the smallest of 71 real ones has 140 mm³, and the locator marks it with a rim."""
 
+MOST_CANDIDATES = 4
+"""Marks that are looked at more closely: beside two ears the locator may have marked something else; ours."""
+
 SAME_EAR_MM = 15.0
 """Marks whose centres are closer belong to one labyrinth (its extent is about 15 mm along each patient axis)."""
 
@@ -66,7 +69,7 @@ class EarCandidate:
 def locate_ears(
     volume: Volume, network: torch.nn.Module, card: ModelCard, device: torch.device, progress: Progress
 ) -> tuple[EarCandidate, ...]:
-    """The labyrinths of a scan, at most two, the surest first.
+    """Where the labyrinths of a scan may be, the surest first.
 
     Args:
         volume: any CT; its own grid may be oblique, anisotropic or left-handed.
@@ -76,7 +79,7 @@ def locate_ears(
         progress: told of every block.
 
     Returns:
-        Candidates; empty where nothing looks like a labyrinth.
+        At most MOST_CANDIDATES; empty where nothing looks like a labyrinth.
     """
     corners = volume.grid.corners_lps()
     grid = lattice_grid(corners.min(0), corners.max(0), card.spacing_mm, card.tile_voxels)
@@ -93,18 +96,19 @@ def locate_ears(
     ).result
     # The padding that normalise() puts outside the scan cannot hold an ear.
     probability[~np.isfinite(coarse)] = 0
-    return gather_candidates(probability, grid)
+    return gather_candidates(probability, grid, most=MOST_CANDIDATES)
 
 
 def gather_candidates(
-    probability: np.ndarray, grid: Grid, least_volume_mm3: float = LEAST_VOLUME_MM3
+    probability: np.ndarray, grid: Grid, least_volume_mm3: float = LEAST_VOLUME_MM3, most: int = 2
 ) -> tuple[EarCandidate, ...]:
-    """The (at most two) labyrinths in a probability map, the surest first.
+    """The labyrinths in a probability map, the surest first.
 
     Args:
         probability: (k, j, i), 0 to 1.
         grid: its grid.
         least_volume_mm3: smaller marks are dropped.
+        most: how many are returned at most.
     """
     components, count = ndimage.label(probability >= LEAST_PROBABILITY, np.ones((3, 3, 3)))
     if count == 0:
@@ -129,7 +133,7 @@ def gather_candidates(
         EarCandidate(c["centre"], float(c["voxels"] * voxel_mm3), float(c["mass"] / c["voxels"])) for c in clusters
     ]
     real = [c for c in candidates if c.volume_mm3 >= least_volume_mm3]
-    return tuple(sorted(real, key=lambda c: -c.probability * c.volume_mm3)[:2])
+    return tuple(sorted(real, key=lambda c: -c.probability * c.volume_mm3)[:most])
 
 
 def _bright_blocks(coarse: np.ndarray, blocks: Sequence[Block], spacing_mm: float) -> list[Block]:

@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from InnerEarAILib.ear_result import LandmarkResult, Quality, Side
+from InnerEarAILib.inference.topology import CANALS, closed_canals
 from InnerEarAILib.volume import Volume
 
 TYPICAL_DISTANCES_MM: Mapping[str, tuple[float, float]] = {
@@ -124,6 +125,12 @@ def assess(
         if m.position_lps is not None and m.confidence < UNCERTAIN_LANDMARK
     ]
     flags += _unusual("The volume of the labyrinth", volume_mm3, "mm³", *TYPICAL_VOLUME_MM3)
+    canals = closed_canals(segmentation)
+    if canals < CANALS:
+        flags.append(
+            f"Semicircular canals drawn without a gap: {canals} of {CANALS}. "
+            "A thin canal may be missed, or the ear is malformed."
+        )
     for pair, distance in distances.items():
         flags += _unusual(f"The distance {pair}", distance, "mm", *TYPICAL_DISTANCES_MM[pair])
     if None not in (mean_standard_deviation, usual_standard_deviation) and (
@@ -142,7 +149,7 @@ def assess(
         )
     if reaches_border:
         flags.append("The labyrinth reaches the end of the scan and may be cut off.")
-    return Quality(volume_mm3, distances, mean_standard_deviation, tuple(flags))
+    return Quality(volume_mm3, distances, mean_standard_deviation, tuple(flags), canals)
 
 
 def _unusual(what: str, value: float, unit: str, mean: float, deviation: float) -> list[str]:
