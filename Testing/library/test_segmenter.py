@@ -183,7 +183,7 @@ def marks(*places):
 
 def test_a_mark_beside_an_ear_is_not_a_second_ear(straight, monkeypatch):
     middle = np.array(CENTRE)
-    monkeypatch.setattr(segmenter, "locate_ears", marks(middle + (3, 0, 2), middle + (12, -8, 8)))
+    monkeypatch.setattr(segmenter, "locate_ears", marks(middle - [3, 0, 2], middle - [12, -8, 8]))
     assert len(segment(straight, SegmenterOptions(preset="fast")).ears) == 1
 
 
