@@ -5,7 +5,8 @@ import itertools
 import pytest
 import torch
 
-from InnerEarAILib.networks.blocks import ConvolutionUnit, InstanceNormalisation, mish_in_place
+from InnerEarAILib.networks import blocks
+from InnerEarAILib.networks.blocks import ConvolutionUnit, InstanceNormalisation, mish_in_place, weighted_voxels
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
 
 SMALL = (4, 6, 8)
@@ -137,6 +138,19 @@ def test_fast_mish_is_that_of_torch_in_any_layout_and_at_any_value(dtype):
         given = features.clone(memory_format=layout)
         assert mish_in_place(given) is given
         torch.testing.assert_close(given, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.channels_last_3d, torch.contiguous_format])
+@pytest.mark.parametrize("gradients", [True, False])
+def test_weighted_voxels_are_the_plain_product(dtype, layout, gradients, monkeypatch):
+    monkeypatch.setattr(blocks, "PIECE_VALUES", 64)  # several pieces, the last of them shorter
+    features = torch.randn(2, 5, 4, 6, 7).to(dtype).contiguous(memory_format=layout)
+    weight = torch.rand(2, 1, 4, 6, 7).to(dtype)
+    with torch.set_grad_enabled(gradients):
+        product = weighted_voxels(features, weight)
+    assert torch.equal(product, features * weight)
+    assert product.is_contiguous(memory_format=layout)
 
 
 def test_a_map_of_one_voxel_is_normalised_to_nothing():

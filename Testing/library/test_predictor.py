@@ -235,6 +235,21 @@ def test_beside_bfloat16_the_last_layers_stay_exact():
         assert own(torch.zeros(1, 1, 8, 8, 8, dtype=torch.bfloat16)).segmentation.dtype == torch.float32
 
 
+def test_weights_are_copied_only_where_they_change():
+    network = small_network(normalisation="batch")
+    own = prepared_network(network, ExecutionPlan(CPU, CPU, 1, "bfloat16"))
+    counter = "encoder.levels.1.0.normalisation.num_batches_tracked"
+    assert own.get_buffer(counter).dtype == torch.int64  # a whole number stays one
+    assert own.encoder.downs[0].weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert not any(weight.requires_grad for weight in own.parameters())
+    as_it_is = prepared_network(network, ExecutionPlan(CPU, CPU, 1, "float32"))
+    shared = [
+        copied.data_ptr() == weight.data_ptr()
+        for copied, weight in zip(as_it_is.parameters(), network.parameters(), strict=True)
+    ]
+    assert all(shared)
+
+
 def test_overflow_in_half_precision_leads_back_to_float32():
     notes = []
     voxels = np.full((16, 16, 16), 300, np.float32)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from InnerEarAILib.inference.device import Precision
+from InnerEarAILib.inference.onednn import convolve_by_onednn
 from InnerEarAILib.networks.dual_head_unet import NetworkOutput
 from InnerEarAILib.progress import Progress
 
@@ -139,12 +140,20 @@ def prepared_network(network: nn.Module, plan: ExecutionPlan, heatmaps: bool = T
     if not heatmaps and None not in (getattr(network, head, None) for head in ("segmentation_head", "heatmap_head")):
         # The dictionary of submodules is what a shallow copy shares with the caller's network.
         light._modules = {**network._modules, "heatmap_head": None}
-    own = copy.deepcopy(light).eval().to(device=plan.device, dtype=getattr(torch, plan.precision))
-    if plan.precision == "bfloat16":
-        _keep_exact(own, network)
-    # Slices have no such layout, and a network of theirs refuses it.
-    flat = any(weight.ndim == 4 for weight in own.parameters())
-    return own if flat else own.to(memory_format=torch.channels_last_3d)
+    exact = _exact_layers(light) if plan.precision == "bfloat16" else {}
+    # Every weight is converted once, on its way into the copy; one that needs no conversion is shared.
+    copied = {id(weight): _converted(weight, plan, torch.float32) for weight in _weights(exact.values())}
+    copied |= {
+        id(weight): _converted(weight, plan, getattr(torch, plan.precision))
+        for weight in _weights([light])
+        if id(weight) not in copied
+    }
+    own = copy.deepcopy(light, copied).eval()
+    for name in exact:
+        own.get_submodule(name).register_forward_pre_hook(lambda _, features: (features[0].float(),))
+    if plan.device.type == "cpu":
+        convolve_by_onednn(own)
+    return own
 
 
 def outputs(
@@ -193,12 +202,21 @@ def autotuned(plan: ExecutionPlan, batches: int) -> AbstractContextManager:
     return torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=torch.backends.cudnn.allow_tf32)
 
 
-def _keep_exact(rounded: nn.Module, network: nn.Module) -> None:
-    exact = dict(network.named_modules())
-    for name, layer in rounded.named_modules():
-        if name in EXACT_LAYERS:
-            layer.float().load_state_dict(exact[name].state_dict())
-            layer.register_forward_pre_hook(lambda _, features: (features[0].float(),))
+def _exact_layers(network: nn.Module) -> dict[str, nn.Module]:
+    return {name: layer for name, layer in network.named_modules() if name in EXACT_LAYERS}
+
+
+def _weights(networks: Iterable[nn.Module]) -> Iterator[Tensor]:
+    for network in networks:
+        yield from network.parameters()
+        yield from network.buffers()
+
+
+def _converted(weight: Tensor, plan: ExecutionPlan, dtype: torch.dtype) -> Tensor:
+    """A weight where and as the plan wants it; convolutions of volumes in the layout that is the fastest."""
+    layout = torch.channels_last_3d if weight.ndim == 5 else torch.preserve_format
+    data = weight.detach().to(plan.device, dtype if weight.is_floating_point() else weight.dtype, memory_format=layout)
+    return nn.Parameter(data, requires_grad=False) if isinstance(weight, nn.Parameter) else data
 
 
 class _Pace:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
+from scipy.interpolate import make_interp_spline
 
 from InnerEarAILib.ear_result import LandmarkResult
 from InnerEarAILib.inference.predictor import ViewPeak
 from InnerEarAILib.landmarks import LANDMARK_NAMES, decode_heatmap
-from InnerEarAILib.preprocessing import lattice_grid, resample
+from InnerEarAILib.preprocessing import lattice_grid
 from InnerEarAILib.volume import Grid, Volume
 
 THRESHOLD = 0.5
@@ -30,17 +31,29 @@ TRUSTED_SCATTER_MM = 1.0
 
 
 def on_fine_lattice(probability: Volume, spacing_mm: float) -> Volume:
-    """A probability map on the part of the patient-aligned lattice of a finer spacing that it covers; cubic, float32.
+    """A probability map on the part of the patient-aligned lattice of a finer spacing that it covers; float32.
 
-    All ears of a scan, and of its copies on other grids, so lie on one lattice.
+    All ears of a scan, and of its copies on other grids, so lie on one lattice. Cubic splines along one axis after the
+    other: between grids along the same axes that is several times as fast as point by point.
 
     Args:
-        probability: (k, j, i), 0 to 1.
+        probability: (k, j, i), 0 to 1, at least 4 voxels along each of the patient's axes, to which it is parallel.
         spacing_mm: isotropic, at most that of the map.
     """
-    corners = probability.grid.corners_lps()
-    grid = lattice_grid(corners.min(0), corners.max(0), spacing_mm)
-    return Volume(np.nan_to_num(resample(probability, grid)), grid.affine_lps, probability.name)
+    coarse = probability.grid
+    corners = coarse.corners_lps()
+    fine = lattice_grid(corners.min(0), corners.max(0), spacing_mm)
+    values = probability.voxels
+    for axis in range(3):  # x, y, z, which are i, j, k
+        count = coarse.shape[2 - axis]
+        places = (fine.origin_lps[axis] + spacing_mm * np.arange(fine.shape[2 - axis]) - coarse.origin_lps[axis]) / (
+            coarse.spacing_mm[axis]
+        )
+        spline = make_interp_spline(np.arange(count), values, axis=2 - axis)
+        outside = (places < 0) | (places > count - 1)
+        values = spline(np.clip(places, 0, count - 1)).astype(np.float32)
+        np.moveaxis(values, 2 - axis, 0)[outside] = 0
+    return Volume(values, fine.affine_lps, probability.name)
 
 
 def labyrinth_mask(probability: Volume, largest_region: bool) -> Volume:

@@ -14,8 +14,8 @@ Activation = Literal["mish", "leaky_relu", "relu", "prelu", "gelu", "silu"]
 LEAKY_SLOPE = 0.025
 """Slope of the leaky ReLU (Stebani et al. 2023, "Algorithm and network architecture")."""
 
-MISH_PIECE_VALUES = 2**17
-"""Values that Mish works on at a time on a CPU: the temporaries stay in the cache, and several threads have enough."""
+PIECE_VALUES = 2**17
+"""Values worked on at a time on a CPU: the temporaries stay in the cache, and several threads have enough."""
 
 
 class InstanceNormalisation(nn.Module):
@@ -87,13 +87,36 @@ def mish_in_place(features: Tensor) -> Tensor:
     """
     # Elementwise, so that the order in which memory holds the values does not matter.
     values = features.as_strided((features.numel(),), (1,))
-    for piece in values.split(MISH_PIECE_VALUES):
+    for piece in values.split(PIECE_VALUES):
         exact = piece.float()
         rest = torch.sigmoid(exact)
         half = torch.addcmul(rest, rest, rest, value=-0.5)
         torch.sub(1, half, out=rest)
         piece.copy_(half.div_(rest).mul_(exact))
     return features
+
+
+def weighted_voxels(features: Tensor, weight: Tensor) -> Tensor:
+    """Every channel of a map times one weight for each voxel: `features * weight`, without its slow cases on a CPU.
+
+    There PyTorch multiplies bfloat16 rows by one number each without its vector instructions; in float32 with them.
+
+    Args:
+        features: (b, c, k, j, i).
+        weight: (b, 1, k, j, i), of the same number format.
+    """
+    rounded = features.dtype in (torch.bfloat16, torch.float16) and not torch.is_grad_enabled()
+    layout = torch.channels_last_3d
+    if not (rounded and features.device.type == "cpu" and features.is_contiguous(memory_format=layout)):
+        return features * weight
+    product = torch.empty_like(features, memory_format=layout)
+    channels = features.shape[1]
+    rows, results = (volume.permute(0, 2, 3, 4, 1).view(-1, channels) for volume in (features, product))
+    factors = weight.reshape(-1, 1).float()
+    step = max(PIECE_VALUES // channels, 1)
+    for row, factor, result in zip(rows.split(step), factors.split(step), results.split(step), strict=True):
+        result.copy_(row.float().mul_(factor))
+    return product
 
 
 class ConvolutionUnit(nn.Module):
@@ -165,4 +188,4 @@ class AttentionGate(nn.Module):
         joint = functional.relu(self.from_encoder(encoder_map) + self.from_decoder(decoder_map))
         weight = torch.sigmoid(self.to_weight(joint))
         weight = functional.interpolate(weight, scale_factor=2, mode="trilinear", align_corners=False)
-        return encoder_map * weight
+        return weighted_voxels(encoder_map, weight)
