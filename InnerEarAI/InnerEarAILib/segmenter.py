@@ -36,7 +36,7 @@ from InnerEarAILib.scan_checks import check_scan
 from InnerEarAILib.segmenter_options import SegmenterOptions
 from InnerEarAILib.volume import Grid, InputError, Volume
 
-FINE_SPACING_MM = 0.15
+FINE_SPACING_MM = 0.12
 """Masks are written on a grid at least about this fine, so that the surface of a coarse model's labyrinth is smooth."""
 
 MASK_MARGIN_VOXELS = 6

@@ -26,7 +26,7 @@ EVALUATION_SEED = 20_231_107
 """Begins the seed of every evaluated phantom."""
 
 TRUTH_SPACING_MM = 0.15
-"""The truth's voxels: as fine as the route's results (segmenter.FINE_SPACING_MM)."""
+"""The truth's voxels: about as fine as the route's results (segmenter.FINE_SPACING_MM)."""
 
 TRUTH_MARGIN_MM = 1.0
 """Room round the labyrinth in the truth."""
