@@ -19,8 +19,9 @@ from InnerEarAILib.evaluation.cases import (
 )
 from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures, compare, compare_places
 from InnerEarAILib.evaluation.evaluate import evaluate, judged_route
+from InnerEarAILib.evaluation.method_tables import pairs_table
 from InnerEarAILib.evaluation.report import write_report
-from InnerEarAILib.evaluation.tables import comparison_table, orientation_changes, tables
+from InnerEarAILib.evaluation.tables import orientation_changes, tables
 from InnerEarAILib.landmark_files import write_landmarks
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.model_store import ModelError
@@ -317,8 +318,10 @@ def test_report_is_files_that_hold_the_figures(tmp_path):
 
 
 def test_two_models_are_compared_on_the_ears_that_both_have(tmp_path):
-    first = outcome_of_many(tmp_path / "a").figures
-    second = evaluate(judged(), [recipe("good"), recipe("fair"), recipe("new")], tmp_path / "b").figures
-    table = comparison_table("one", first, "two", second)
-    assert table.rows[0][3] == "2"
-    assert float(table.rows[0][4]) == pytest.approx(0.5)
+    first = outcome_of_many(tmp_path / "a")
+    second = evaluate(judged(), [recipe("good"), recipe("fair"), recipe("new")], tmp_path / "b")
+    group = first.figures[0].group
+    table = pairs_table(group, [(first, first.figures), (second, second.figures)], "DSC")
+    assert table.columns == ("model", second.model)
+    ((_, cell),) = table.rows
+    assert cell.endswith("p 0.5, n 2")

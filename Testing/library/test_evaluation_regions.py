@@ -13,8 +13,9 @@ import torch
 from InnerEarAILib.contrast_matching import match_by_cluster, match_contrast
 from InnerEarAILib.evaluation import command, regions
 from InnerEarAILib.evaluation.evaluate import Outcome
+from InnerEarAILib.evaluation.figures import method_figures
 from InnerEarAILib.evaluation.manifest_cases import data_set_recipes, is_data_set, without_taught
-from InnerEarAILib.evaluation.method_tables import MEASURES, method_tables
+from InnerEarAILib.evaluation.method_tables import MEASURES, method_tables, pairs_table
 from InnerEarAILib.evaluation.published import published_dice, published_landmarks
 from InnerEarAILib.evaluation.region_outcomes import RegionOptions, apart, judged_on_regions
 from InnerEarAILib.evaluation.regions import RegionJudge, cluster_curves, region_grid
@@ -216,12 +217,14 @@ def test_report_has_methods_side_by_side_and_opens_alone(tmp_path, outcomes):
 
 
 def test_tables_state_what_was_trained_and_hold_every_measure(outcomes):
-    conditions, side_by_side, pairs = method_tables(outcomes)
+    conditions, side_by_side, *tests = method_tables(outcomes)
     assert [row[0] for row in conditions.rows] == ["reader", "unet_2d"]
     assert conditions.rows[0][3] == CARD.trained_on
     assert side_by_side.columns[2:] == tuple(MEASURES)
     assert side_by_side.rows[1][-1] == "–"
-    assert pairs.title == "reader against unet_2d"
+    assert [table.title for table in tests] == ["Tests on Balls: DSC", "Tests on Balls: HD (mm)"]
+    assert tests[0].columns == ("model", "unet_2d")
+    assert tests[0].rows == (("reader", "+0.000, p 1, n 3"),)
 
 
 def test_differences_are_marked_by_wilcoxons_test(outcomes):
@@ -235,6 +238,16 @@ def test_differences_are_marked_by_wilcoxons_test(outcomes):
     first, better, same = shifted(outcomes[0], 0.0), shifted(outcomes[1], 0.02), shifted(outcomes[1], 0.0)
     table = next(one for one in method_tables([first, better, same]) if one.title == "Methods on Balls")
     assert [row[2].endswith("*") for row in table.rows] == [False, True, False]
+    tests = pairs_table("Balls", [(one, one.figures) for one in (first, better, same)], "DSC")
+    assert tests.rows[0][1:] == ("-0.020, p 0.0078, n 8", "+0.000, p 1, n 8")
+    assert tests.rows[1][1:] == ("", "+0.020, p 0.0078, n 8")
+
+
+def test_figures_of_methods_have_a_point_an_ear_and_a_row_a_method_that_has_the_figure(outcomes):
+    drawn = method_figures({outcome.model: outcome.figures for outcome in outcomes})
+    assert list(drawn) == ["Methods: Dice", "Methods: landmarks (mm)"]
+    assert ["unet_2d" in svg for svg in drawn.values()] == [True, False]
+    assert method_figures({"m": ()}) == {}
 
 
 def test_published_figures_are_those_of_the_papers():

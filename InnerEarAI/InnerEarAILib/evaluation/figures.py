@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +14,9 @@ from InnerEarAILib.evaluation.suite import TURNED_PREFIX
 from InnerEarAILib.evaluation.tables import by_group, calibration
 
 WIDTH_INCHES, HEIGHT_INCHES = 7.0, 4.2
+
+COMPARED = {"Dice": "dice", "landmarks (mm)": "landmarks_mm"}
+"""Axis of the figures that compare methods, and field of EarFigures."""
 
 
 def figures(cases: Sequence[CaseFigures]) -> dict[str, str]:
@@ -25,6 +28,17 @@ def figures(cases: Sequence[CaseFigures]) -> dict[str, str]:
         "Calibration": _reliability(cases),
         "Dice by group": _dice_by_group(cases),
     }
+    return {title: svg for title, svg in drawn.items() if svg}
+
+
+def method_figures(methods: Mapping[str, Sequence[CaseFigures]]) -> dict[str, str]:
+    """Titles and SVG texts of figures of several methods, by name, side by side; none without matplotlib.
+
+    As Fig. 3 of Stebani et al. 2023, but with every ear.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        return {}
+    drawn = {f"Methods: {title}": _ears_by_method(methods, title) for title in COMPARED}
     return {title: svg for title, svg in drawn.items() if svg}
 
 
@@ -82,6 +96,35 @@ def _dice_by_group(cases: Sequence[CaseFigures]) -> str:
     axes.set_yticks(range(len(groups)), [group for group, _ in groups], fontsize=8)
     axes.set_ylim(-0.6, len(groups) - 0.4)
     axes.set_xlabel("Dice (bar: mean)")
+    return svg_text(figure)
+
+
+def _ears_by_method(methods: Mapping[str, Sequence[CaseFigures]], title: str) -> str:
+    values: dict[str, dict[str, list[float]]] = {}
+    for model, cases in methods.items():
+        for group, members in by_group(cases):
+            told = [getattr(ear, COMPARED[title]) for case in members for ear in case.ears]
+            told = [value for value in told if np.isfinite(value)]
+            if told:
+                values.setdefault(model, {})[group] = told
+    if not values:
+        return ""
+    groups = list(dict.fromkeys(group for of_model in values.values() for group in of_model))
+    figure, axes = canvas(height=1.0 + max(0.32, 0.2 * len(groups)) * len(values))
+    for number, group in enumerate(groups):
+        shift = 0.7 * ((number + 0.5) / len(groups) - 0.5)
+        told = [(place + shift, of_model[group]) for place, of_model in enumerate(values.values()) if group in of_model]
+        heights = np.concatenate([[place] * len(ears) for place, ears in told])
+        ears = np.concatenate([ears for _, ears in told])
+        axes.scatter(ears, heights, s=16, color=_colour(number), alpha=0.6, label=group, linewidths=0)
+        means = [float(np.mean(ears)) for _, ears in told]
+        axes.scatter(means, [place for place, _ in told], marker="|", s=90, color="black", zorder=3)
+    axes.set_yticks(range(len(values)), list(values), fontsize=8)
+    axes.set_ylim(len(values) - 0.4, -0.6)
+    axes.set_xlim(left=0, right=1 if title == "Dice" else None)
+    axes.set_xlabel(f"{title} (bar: mean)")
+    if len(groups) > 1:
+        axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     return svg_text(figure)
 
 

@@ -8,7 +8,7 @@ from InnerEarAILib.evaluation.comparison import CaseFigures, EarFigures
 from InnerEarAILib.evaluation.evaluate import Outcome
 from InnerEarAILib.evaluation.metrics import paired_test, summarise
 from InnerEarAILib.evaluation.published import published_dice, published_landmarks
-from InnerEarAILib.evaluation.tables import Table, by_group, comparison_table, spread
+from InnerEarAILib.evaluation.tables import Table, by_group, spread
 from InnerEarAILib.networks.methods import METHODS
 
 SIGNIFICANT = 0.05
@@ -27,20 +27,19 @@ MEASURES = {
 }
 """Column, field of EarFigures, digits."""
 
+TESTED = ("DSC", "HD (mm)", "landmarks (mm)")
+"""Measures of which every two methods are tested."""
+
 
 def method_tables(outcomes: Sequence[Outcome]) -> tuple[Table, ...]:
-    """What the methods are and were trained on; their figures side by side, a table a data set; tests between pairs."""
+    """What the methods are and were trained on; for each data set their figures side by side and tests between them."""
     groups: dict[str, list[tuple[Outcome, list[CaseFigures]]]] = {}
     for outcome in outcomes:
         for group, cases in by_group(outcome.figures):
             groups.setdefault(group, []).append((outcome, cases))
     sides = [_side_by_side(group, rows) for group, rows in groups.items()]
-    pairs = [
-        comparison_table(first.model, first.figures, second.model, second.figures)
-        for place, first in enumerate(outcomes)
-        for second in outcomes[place + 1 :]
-    ]
-    return tuple(table for table in (conditions_table(outcomes), *sides, *pairs) if table.rows)
+    tests = [pairs_table(group, rows, measure) for group, rows in groups.items() for measure in TESTED]
+    return tuple(table for table in (conditions_table(outcomes), *sides, *tests) if table.rows)
 
 
 def conditions_table(outcomes: Sequence[Outcome]) -> Table:
@@ -62,6 +61,29 @@ def conditions_table(outcomes: Sequence[Outcome]) -> Table:
         "The last two columns are figures of the papers, measured on other scans after longer trainings.",
         ("model", "method", "sees", "trained on", "in the paper: DSC", "in the paper: landmarks (voxels)"),
         rows,
+    )
+
+
+def pairs_table(group: str, rows: Sequence[tuple[Outcome, Sequence[CaseFigures]]], measure: str) -> Table:
+    """Every two methods that have a measure on a data set: how far apart they are, and the test's p."""
+    name, digits = MEASURES[measure]
+    methods = [(outcome.model, _ears(cases)) for outcome, cases in rows]
+    methods = [(model, ears) for model, ears in methods if summarise(getattr(e, name) for e in ears.values()).count]
+    cells = [
+        (
+            model,
+            *(
+                "" if column <= row else _apart(ears, other, name, digits)
+                for column, (_, other) in enumerate(methods[1:], start=1)
+            ),
+        )
+        for row, (model, ears) in enumerate(methods[:-1])
+    ]
+    return Table(
+        f"Tests on {group}: {measure}",
+        "Mean of the row less the column's over the ears of both; p of Wilcoxon's signed-rank test, two-sided; ears.",
+        ("model", *(model for model, _ in methods[1:])),
+        tuple(cells),
     )
 
 
@@ -94,7 +116,20 @@ def _ears(cases: Sequence[CaseFigures]) -> dict[tuple[str, str], EarFigures]:
     return {(case.name, ear.side): ear for case in cases for ear in case.ears}
 
 
+def _apart(first: dict, second: dict, name: str, digits: int) -> str:
+    ours, theirs = _paired(first, second, name)
+    test = paired_test(ours, theirs)
+    if not test.pairs:
+        return "–"
+    mean = summarise(one - other for one, other in zip(ours, theirs, strict=True)).mean
+    return f"{mean:+.{digits}f}, p {test.p_value:.2g}, n {test.pairs}"
+
+
 def _differs(first: dict, second: dict, name: str) -> bool:
+    return paired_test(*_paired(first, second, name)).p_value < SIGNIFICANT
+
+
+def _paired(first: dict, second: dict, name: str) -> tuple[list[float], list[float]]:
+    """A figure of the ears that both have been judged on."""
     shared = [key for key in first if key in second]
-    pairs = [[getattr(ears[key], name) for key in shared] for ears in (first, second)]
-    return paired_test(*pairs).p_value < SIGNIFICANT
+    return [getattr(first[key], name) for key in shared], [getattr(second[key], name) for key in shared]

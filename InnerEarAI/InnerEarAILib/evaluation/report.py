@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 
 from InnerEarAILib.evaluation.evaluate import Outcome
-from InnerEarAILib.evaluation.figures import figures
+from InnerEarAILib.evaluation.figures import figures, method_figures
 from InnerEarAILib.evaluation.method_tables import method_tables
 from InnerEarAILib.evaluation.tables import Table, case_rows, summary_rows, tables
 from InnerEarAILib.volume import InputError
@@ -42,7 +42,8 @@ def write_report(output: Path, outcomes: Sequence[Outcome]) -> tuple[Path, ...]:
     ]
     compared = method_tables(outcomes)
     if compared and len(outcomes) > 1:
-        sections.insert(0, ("Models compared", "", compared, {}))
+        side_by_side = method_figures({one.model: one.figures for one in outcomes})
+        sections.insert(0, ("Models compared", "", compared, side_by_side))
     texts = {
         "cases.csv": _one_table([case_rows(one.model, one.figures) for one in outcomes]),
         "summary.csv": _one_table([summary_rows(one.model, one.figures) for one in outcomes]),

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 
 from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures, EarFigures
-from InnerEarAILib.evaluation.metrics import PAPER_VOXEL_MM, Summary, paired_test, summarise
+from InnerEarAILib.evaluation.metrics import PAPER_VOXEL_MM, Summary, summarise
 from InnerEarAILib.evaluation.suite import EARLESS_PREFIX, NORMAL_GROUPS, TURNED_PREFIX
 
 
@@ -213,34 +213,6 @@ def orientation_table(cases: Sequence[CaseFigures]) -> Table:
         "The same scan with the patient lying in another way.",
         ("scan", "way", "DSC", "change"),
         rows,
-    )
-
-
-def comparison_table(
-    first: str, first_cases: Sequence[CaseFigures], second: str, second_cases: Sequence[CaseFigures]
-) -> Table:
-    """Two models on the ears that both were judged on, with Wilcoxon's signed-rank test."""
-    others = {(case.name, ear.side): ear for case in second_cases for ear in case.ears}
-    pairs = [
-        (ear, others[case.name, ear.side])
-        for case in first_cases
-        for ear in case.ears
-        if (case.name, ear.side) in others
-    ]
-    measures = {"DSC": ("dice", 3), "⟨HD⟩ (mm)": ("average_hausdorff_mm", 3), "landmarks (mm)": ("landmarks_mm", 2)}
-    rows = []
-    for title, (name, digits) in measures.items():
-        ours = [getattr(ear, name) for ear, _ in pairs]
-        theirs = [getattr(ear, name) for _, ear in pairs]
-        test = paired_test(ours, theirs)
-        if test.pairs:
-            described = (spread(summarise(ours), digits), spread(summarise(theirs), digits))
-            rows.append((title, *described, str(test.pairs), f"{test.p_value:.3g}"))
-    return Table(
-        f"{first} against {second}",
-        "Mean ± SD (median); p of Wilcoxon's signed-rank test, two-sided, over the ears that both have a figure for.",
-        ("figure", first, second, "pairs", "p"),
-        tuple(rows),
     )
 
 
