@@ -95,10 +95,21 @@ def test_jsdnet_gives_labyrinth_and_landmarks():
     assert output.segmentation_terminals == output.heatmap_terminals == ()
 
 
+def test_jsdnet_begins_with_empty_maps():
+    network, image = JSDNet(JSDNetConfig(widths=(4, 6))), torch.randn(1, 1, 8, 8, 8)
+    output = network(image)
+    assert not network.displacements(image).any()
+    assert not output.segmentation.any()
+    assert not output.heatmaps.any()
+
+
 def test_joint_network_sees_the_image_and_the_displacement_maps():
     network = JSDNet(JSDNetConfig(widths=(4, 6))).eval()
+    for part in (network.displacement_network, network.joint_network):
+        part.output.reset_parameters()
     image = torch.randn(1, 1, 8, 8, 8)
     shown = torch.cat((image, network.displacements(image)), dim=1)
+    assert shown[:, 1:].any()
     torch.testing.assert_close(network(image).segmentation, network.joint_network(shown)[:, :1])
 
 

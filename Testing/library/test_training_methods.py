@@ -79,6 +79,14 @@ def test_each_stage_of_jsdnet_trains_its_own_network(tmp_path, stage, trained):
     assert graded == {trained}
 
 
+def test_neither_task_of_jsdnet_drowns_the_other_at_the_beginning(tmp_path):
+    trainer = tiny_trainer(tmp_path / "run", config("jsdnet"))
+    objective = make_objective(trainer.config, PLAIN)
+    terms = objective(trainer.network, collate([BallSource().sample(0)]), HEATMAP, 1)
+    heatmaps = trainer.config.loss.heatmap_weight * terms.heatmap
+    assert 0.25 < heatmaps / terms.segmentation < 2
+
+
 @pytest.mark.parametrize("stage", [0, 1, 2])
 def test_each_stage_of_the_cascade_trains_its_own_network(tmp_path, stage):
     trainer = tiny_trainer(tmp_path / "run", config("autocasnet"))

@@ -5,7 +5,7 @@ The first (FC1) maps the image to displacement maps: for each landmark, where it
 
 The paper that this baseline is compared in (Stebani et al. 2023) reimplemented it with a cursory search for what was
 not said; so is it here. Chosen by us: four levels of 32-64-128-256 feature maps, instance normalisation (a batch is one
-tile), displacements in units of the tile's edge.
+tile), displacements in units of the tile's edge, output layers that begin at zero.
 
 Source:
     Zhang et al. 2020, "Context-guided fully convolutional networks for joint craniomaxillofacial bone segmentation and
@@ -72,6 +72,11 @@ class JSDNet(nn.Module):
         widths, maps = self.config.widths, self.config.displacement_channels
         self.displacement_network = PlainUNet(3, 1, maps, widths, normalisation="instance")
         self.joint_network = PlainUNet(3, 1 + maps, 1 + self.config.landmark_channels, widths, normalisation="instance")
+        # Heatmaps are zero nearly everywhere. Were random maps the beginning, their weighted squared error would
+        # outweigh the segmentation in the decoder that both share, and AdamW, which divides by the mean of past squared
+        # gradients, would take too small steps for a thousand steps after.
+        for network in (self.displacement_network, self.joint_network):
+            nn.init.zeros_(network.output.weight)
 
     def displacements(self, image: Tensor) -> Tensor:
         """Displacement maps of a batch.
