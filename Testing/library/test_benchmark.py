@@ -6,14 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
 
 from InnerEarAILib.benchmark import agreement, measurement, scans
 from InnerEarAILib.benchmark.agreement import Agreement, measured_agreements, updated_card
 from InnerEarAILib.benchmark.command import SCANS
 from InnerEarAILib.benchmark.contenders import contenders
-from InnerEarAILib.benchmark.measurement import alternating, peak_memory, product_tflops, tile_tflop
+from InnerEarAILib.benchmark.measurement import Durations, alternating, peak_memory, product_tflops, tile_tflop
+from InnerEarAILib.benchmark.report import write_benchmark
 from InnerEarAILib.benchmark.scans import SCAN_KINDS, ScanKind, timed_scan
+from InnerEarAILib.benchmark.timing import RouteTiming
 from InnerEarAILib.cli import main
 from InnerEarAILib.inference import device
 from InnerEarAILib.model_store import load_card, save_model
@@ -104,20 +105,55 @@ def test_peak_memory_sees_what_was_held_only_for_a_moment():
     assert during.device_gib is None
 
 
-def test_scans_to_be_timed_have_their_size_and_a_head_has_two_ears():
+def test_scans_to_be_timed_have_their_size(monkeypatch):
     assert tuple(SCAN_KINDS) == SCANS
     grid = Grid.axis_aligned((10, 10, 10), 4.0, (3, 4, 5))
     ear = Volume(np.full(grid.shape, 1500, np.int16), grid.affine_lps)
-    small = {"head-512": ScanKind((28, 64, 64), (3.6, 3.6, 5.6), is_head=True)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scans, "SCAN_KINDS", small)
-        head = timed_scan("head-512", ear)
-    assert head.voxels.shape == (28, 64, 64)
-    marks, count = ndimage.label(head.voxels > 1000)
-    assert count == 2
-    centres = head.grid.to_lps(np.array(ndimage.center_of_mass(marks > 0, marks, [1, 2]))[:, ::-1])
-    np.testing.assert_allclose(sorted(centres[:, 0]), [-42, 42], atol=2)
-    assert head.voxels[0, 0, 0] < -800
+    monkeypatch.setattr(scans, "embedded_ear", lambda progress: ear)
+    monkeypatch.setattr(scans, "SCAN_KINDS", {"crop-50mm": ScanKind((12, 20, 30), (3.0, 3.0, 4.0))})
+    scan = timed_scan("crop-50mm")
+    assert scan.voxels.shape == (12, 20, 30)
+    np.testing.assert_allclose(scan.grid.centre_lps, grid.centre_lps)
+    assert scan.voxels[6, 10, 15] == 1500
+    assert abs(int(scan.voxels[0, 0, 0]) - 40) < 150
+
+
+def test_a_head_to_be_timed_has_two_ears_in_bone_and_air_round_it(monkeypatch):
+    kind = ScanKind((56, 80, 80), (2.9, 2.9, 2.9), is_head=True)
+    monkeypatch.setattr(scans, "SCAN_KINDS", {"head-512": kind})
+    monkeypatch.setattr(scans, "HEAD_LATTICE_MM", 6.0)
+    monkeypatch.setattr(scans, "EAR_LATTICE_MM", 2.0)
+    head = timed_scan("head-512")
+    assert head.voxels.shape == (56, 80, 80)
+    assert head.voxels.dtype == np.int16
+    corners = head.voxels[:: kind.shape[0] - 1, :: kind.shape[1] - 1, :: kind.shape[2] - 1]
+    assert np.median(corners) < -800
+    for x in (-42, 42):
+        i, j, k = np.rint(head.grid.to_indices([x, 0, 0])).astype(int)
+        assert (head.voxels[k - 3 : k + 4, j - 3 : j + 4, i - 3 : i + 4] > 700).mean() > 0.1
+    i, j, k = np.rint(head.grid.to_indices([0, 0, 40])).astype(int)
+    assert abs(np.median(head.voxels[k - 3 : k + 4, j - 3 : j + 4, i - 3 : i + 4]) - 40) < 60  # brain
+
+
+def routes(**changes):
+    taken = Durations((1.0,), (1.0,))
+    steps = {"reading": 0.1, "finding the ears": 2.0, "predicting": 3.0}
+    one = RouteTiming("crop-50mm", (14, 16, 22), (7.0, 8.0, 11.0), "fast", taken, steps, 1, 2, 8, "float32", 0.5, None)
+    return [one, replace(one, scan="head-512", voxels=(40, 80, 80), ears=2, passes=4, blocks=90, **changes)]
+
+
+def test_what_a_scan_costs_is_drawn_also_where_nothing_was_located(tmp_path):
+    for number, some in enumerate((routes(), routes()[:1], [replace(route, blocks=0) for route in routes()])):
+        files = write_benchmark(tmp_path / str(number), {"device": "CPU"}, some, [])
+        assert [file.name for file in files] == ["benchmark.json", "benchmark.md", "benchmark.png"]
+        assert files[-1].stat().st_size > 1000
+
+
+def test_without_an_ear_there_are_tables_and_no_picture(tmp_path):
+    earless = [replace(route, ears=0, passes=0) for route in routes()]
+    files = write_benchmark(tmp_path, {"device": "CPU"}, earless, [])
+    assert [file.name for file in files] == ["benchmark.json", "benchmark.md"]
+    assert "| head-512 | 80×80×40 | fast | 0 |" in files[1].read_text(encoding="utf-8")
 
 
 def answering(monkeypatch, ears):

@@ -87,17 +87,16 @@ def _measure_agreement(chosen: argparse.Namespace, card: Any, models: Path) -> i
 
 def _measure_speed(chosen: argparse.Namespace, card: Any, models: Path, device: Any) -> int:
     from InnerEarAILib.benchmark.report import write_benchmark
-    from InnerEarAILib.benchmark.scans import embedded_ear, timed_scan
+    from InnerEarAILib.benchmark.scans import timed_scan
     from InnerEarAILib.benchmark.timing import compared, timed_route
     from InnerEarAILib.scan_files import write_volume
     from InnerEarAILib.segmenter_options import PRESETS, SegmenterOptions
 
     presets = chosen.preset or ["fast", "standard"] + ["paper"] * (device.type == "cuda")
     progress = _told()
-    ear = embedded_ear(progress)
     routes, comparisons, files = [], [], []
     for name in chosen.scan:
-        scan = timed_scan(name, ear)
+        scan = timed_scan(name, progress)
         with tempfile.TemporaryDirectory(prefix="inner-ear-ai-") as folder:
             file = Path(folder, f"{name}.nrrd")
             if chosen.only != "comparison":

@@ -41,7 +41,7 @@ def write_benchmark(
         write_text(directory / "benchmark.json", json.dumps(values, indent=2, ensure_ascii=False) + "\n"),
         write_text(directory / "benchmark.md", tables(conditions, routes, comparisons)),
     ]
-    if importlib.util.find_spec("matplotlib") and routes:
+    if importlib.util.find_spec("matplotlib") and any(route.ears for route in routes):
         files.append(directory / "benchmark.png")
         draw_cost(files[-1], routes)
     return files
@@ -58,34 +58,48 @@ def tables(conditions: Mapping[str, Any], routes: Sequence[RouteTiming], compari
 
 
 def draw_cost(path: Path, routes: Sequence[RouteTiming]) -> None:
-    """Seconds of the networks against passes of tiles, and against the voxels of the scan: the first is a line."""
+    """What a scan costs: by the tiles it needs, by its voxels, by the blocks in which its ears are looked for.
+
+    Args:
+        path: of the picture.
+        routes: with an ear in one at least; the tiles of the others are not known.
+    """
     from matplotlib.figure import Figure
 
-    found = [route for route in routes if route.ears]  # the passes of others are not known
-    largest = max((np.prod(route.voxels, dtype=float) / 1e6 for route in found), default=0.0)
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    by_tiles, by_voxels = figure.subplots(1, 2)
+    found = [route for route in routes if route.ears]
+    figure = Figure(figsize=(12, 3.8), layout="constrained")
+    by_tiles, by_voxels, by_blocks = figure.subplots(1, 3)
     for number, preset in enumerate(dict.fromkeys(route.preset for route in found)):
         members = [route for route in found if route.preset == preset]
-        passes = [route.passes for route in members]
+        style = {"marker": "os^"[number % 3], "linestyle": "none", "label": preset, "color": f"C{number}"}
         segmenting = [route.steps.get("predicting", 0.0) for route in members]
-        million_voxels = [np.prod(route.voxels, dtype=float) / 1e6 for route in members]
-        style = {"marker": "os^"[number % 3], "linestyle": "none", "label": preset}
-        by_tiles.plot(passes, segmenting, **style)
-        by_voxels.plot(million_voxels, segmenting, **style)
-        for route, x, y in zip(members, million_voxels, segmenting, strict=True):
-            side, gap = ("left", 6) if 2 * x < largest else ("right", -6)
-            place = {"textcoords": "offset points", "xytext": (gap, 0), "ha": side, "va": "center"}
-            by_voxels.annotate(route.scan, (x, y), fontsize=7, **place)
-    by_tiles.set_xlabel("tiles × views")
-    by_tiles.set_ylabel("seconds of segmenting")
-    if found:
-        by_tiles.legend(frameon=False)
-    by_voxels.set_xlabel("million voxels of the scan")
-    for axes in (by_tiles, by_voxels):
-        axes.set_xlim(0, 1.1 * axes.dataLim.x1 or 1)
-        axes.set_ylim(0, 1.1 * axes.dataLim.y1 or 1)
+        by_tiles.plot([route.passes for route in members], segmenting, **style)
+        an_ear = [seconds / route.ears for seconds, route in zip(segmenting, members, strict=True)]
+        by_voxels.plot([_million_voxels(route) for route in members], an_ear, **style)
+        located = [route for route in members if route.blocks]
+        finding = [route.steps.get("finding the ears", 0.0) for route in located]
+        by_blocks.plot([route.blocks for route in located], finding, **style)
+    _name_scans(by_voxels, found)
+    by_tiles.set(xlabel="tiles × views", ylabel="seconds of segmenting")
+    by_voxels.set(xlabel="million voxels of the scan", ylabel="seconds of segmenting an ear")
+    by_blocks.set(xlabel="blocks of the scan, at most", ylabel="seconds of finding the ears")
+    by_tiles.legend(frameon=False)
+    for axes in (by_tiles, by_voxels, by_blocks):
+        limits = axes.dataLim  # empty where nothing was drawn: every scan was looked at as a whole
+        axes.set_xlim(0, 1.1 * limits.x1 if np.isfinite(limits.x1) and limits.x1 > 0 else 1)
+        axes.set_ylim(0, 1.1 * limits.y1 if np.isfinite(limits.y1) and limits.y1 > 0 else 1)
     figure.savefig(path, dpi=120)
+
+
+def _name_scans(axes: Any, routes: Sequence[RouteTiming]) -> None:
+    """The names of the scans along the upper edge, upright, each over its voxels."""
+    for scan, voxels in {route.scan: _million_voxels(route) for route in routes}.items():
+        place = {"xytext": (0, -4), "textcoords": "offset points", "ha": "center", "va": "top", "rotation": 90}
+        axes.annotate(scan, (voxels, 1), xycoords=("data", "axes fraction"), fontsize=7, color="grey", **place)
+
+
+def _million_voxels(route: RouteTiming) -> float:
+    return float(np.prod(route.voxels, dtype=float)) / 1e6
 
 
 def _route_table(routes: Sequence[RouteTiming]) -> str:
