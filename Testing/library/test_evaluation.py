@@ -289,7 +289,8 @@ def test_tables_say_what_was_measured(tmp_path):
     ]
     groups = [row[0] for row in made["Detection"].rows]
     assert groups == ["multi-slice, fresh", "turned 40° oblique", "no ear: knee"]
-    assert made["Detection"].rows[2][2:6] == ("none to find", "–", "–", "1")
+    assert made["Detection"].rows[2][2:7] == ("none to find", "–", "–", "1", "–")
+    assert made["Detection"].rows[0][6] == "2 of 2"
     assert made["Landmarks"].rows[0][2].startswith("0.30 ± 0.28 (0.30)")
     assert made["Uncertainty"].rows[2][3] == "1.0"
     ((original, _, dice, change),) = orientation_changes(outcome.figures)

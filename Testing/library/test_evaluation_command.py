@@ -12,8 +12,8 @@ from InnerEarAILib.evaluation import command
 from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, TrueEar
 from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES
 from InnerEarAILib.evaluation.evaluate import evaluate, judged_model, judged_route
-from InnerEarAILib.evaluation.model_figures import card_figures, updated_card, usual_standard_deviation
-from InnerEarAILib.evaluation.tables import deviations
+from InnerEarAILib.evaluation.model_figures import card_figures, updated_card
+from InnerEarAILib.evaluation.tables import deviations, usual_standard_deviation
 from InnerEarAILib.landmark_files import write_landmarks
 from InnerEarAILib.model_store import ModelCard, load_card, save_model
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig

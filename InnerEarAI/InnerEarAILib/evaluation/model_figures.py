@@ -13,15 +13,14 @@ from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures
 from InnerEarAILib.evaluation.evaluate import Outcome
 from InnerEarAILib.evaluation.metrics import Summary, summarise
 from InnerEarAILib.evaluation.report import write_text
-from InnerEarAILib.evaluation.suite import NORMAL_GROUPS
-from InnerEarAILib.evaluation.tables import by_group, calibration, deviations, orientation_changes, tables
+from InnerEarAILib.evaluation.tables import (
+    by_group,
+    calibration,
+    orientation_changes,
+    tables,
+    usual_standard_deviation,
+)
 from InnerEarAILib.model_store import ModelCard, ModelError, load_network, save_model
-
-USUAL_SHARE = 0.95
-"""Share of normal ears whose mean standard deviation counts as usual."""
-
-LEAST_NORMAL_EARS = 5
-"""Fewer normal ears say nothing of what is usual."""
 
 READABLE_CARD = "MODEL_CARD.md"
 
@@ -57,13 +56,6 @@ def card_figures(outcome: Outcome) -> dict[str, Any]:
         figures[EVALUATION_KEY]["scans_without_an_ear"] = len(earless)
         figures[EVALUATION_KEY]["ears_found_in_them"] = sum(case.false_ears for case in earless)
     return figures
-
-
-def usual_standard_deviation(cases: Sequence[CaseFigures]) -> float | None:
-    """The 95th percentile of the mean standard deviations of normal ears; None where too few were judged."""
-    values = [value for case in cases if case.group in NORMAL_GROUPS for value in deviations(case)]
-    values = [value for value in values if np.isfinite(value)]
-    return float(f"{np.quantile(values, USUAL_SHARE):.4g}") if len(values) >= LEAST_NORMAL_EARS else None
 
 
 def updated_card(card: ModelCard, outcome: Outcome, root: Path) -> ModelCard:

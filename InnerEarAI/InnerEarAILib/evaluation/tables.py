@@ -8,9 +8,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 
+import numpy as np
+
 from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures, EarFigures
 from InnerEarAILib.evaluation.metrics import PAPER_VOXEL_MM, Summary, summarise
 from InnerEarAILib.evaluation.suite import EARLESS_PREFIX, NORMAL_GROUPS, TURNED_PREFIX
+
+USUAL_SHARE = 0.95
+"""Share of normal ears whose mean standard deviation counts as usual."""
+
+LEAST_NORMAL_EARS = 5
+"""Fewer normal ears say nothing of what is usual."""
 
 
 @dataclass(frozen=True)
@@ -135,12 +143,14 @@ def voxel_table(cases: Sequence[CaseFigures]) -> Table:
 
 
 def detection_table(cases: Sequence[CaseFigures]) -> Table:
-    """What was found, missed and invented."""
+    """What was found, missed and invented, and of what was found what the result says that it is unusual."""
+    usual = usual_standard_deviation(cases)
     rows = []
     for group, members in by_group(cases):
         ears = [ear for case in members for ear in case.ears]
         found = [ear for ear in ears if ear.found]
         told = [ear.side_right for ear in found if ear.side_right is not None]
+        flagged = [ear for ear in found if ear.flags or (usual is not None and ear.mean_standard_deviation > usual)]
         rows.append(
             (
                 group,
@@ -149,13 +159,16 @@ def detection_table(cases: Sequence[CaseFigures]) -> Table:
                 f"{sum(bool(side) for side in told)} of {len(told)}" if told else "–",
                 spread(summarise(ear.centre_mm for ear in found), 1),
                 str(sum(case.false_ears for case in members)),
+                f"{len(flagged)} of {len(found)}" if found else "–",
                 _number(summarise(case.seconds for case in members if not case.refusal).mean, 0),
             )
         )
     return Table(
         "Detection",
-        "False ears are labyrinths where there is none. Seconds are of the route, mean over the scans.",
-        ("group", "scans", "ears found", "side right", "centre off (mm)", "false ears", "seconds"),
+        "False ears are labyrinths where there is none. Of a flagged ear the result says in words what is unusual; by "
+        f"their standard deviation the uppermost {100 * (1 - USUAL_SHARE):.0f} % of normal ears are. Seconds are of "
+        "the route, mean over the scans.",
+        ("group", "scans", "ears found", "side right", "centre off (mm)", "false ears", "flagged", "seconds"),
         tuple(rows),
     )
 
@@ -237,6 +250,13 @@ def deviations(case: CaseFigures) -> list[float]:
 def normal_deviations(cases: Iterable[CaseFigures]) -> Summary:
     """Mean standard deviations of the normal ears."""
     return summarise(value for case in cases if case.group in NORMAL_GROUPS for value in deviations(case))
+
+
+def usual_standard_deviation(cases: Sequence[CaseFigures]) -> float | None:
+    """The 95th percentile of the mean standard deviations of normal ears; None where too few were judged."""
+    values = [value for case in cases if case.group in NORMAL_GROUPS for value in deviations(case)]
+    values = [value for value in values if np.isfinite(value)]
+    return float(f"{np.quantile(values, USUAL_SHARE):.4g}") if len(values) >= LEAST_NORMAL_EARS else None
 
 
 def calibration(cases: Iterable[CaseFigures]) -> list[tuple[int, int]]:
