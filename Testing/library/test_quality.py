@@ -73,6 +73,12 @@ def test_without_all_landmarks_the_side_is_open():
     assert side_by_chirality(landmarks, RIGHT_CENTRE) is None
 
 
+def test_a_landmark_astray_leaves_the_side_open():
+    astray = RIGHT_EAR | {"round window": RIGHT_EAR["round window"] * (-1, 1, -2)}
+    assert handedness(astray, RIGHT_CENTRE) < -0.15
+    assert side_by_chirality(found(astray), RIGHT_CENTRE) is None
+
+
 def test_flat_landmarks_tell_no_side():
     flat = {name: p * (1, 1, 0) for name, p in RIGHT_EAR.items()}
     assert side_by_chirality(found(flat), RIGHT_CENTRE * (1, 1, 0)) is None

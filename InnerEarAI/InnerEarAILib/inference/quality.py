@@ -57,9 +57,9 @@ def handedness(positions: Mapping[str, np.ndarray], centre_lps: np.ndarray) -> f
 
 
 def side_by_chirality(landmarks: tuple[LandmarkResult, ...], centre_lps: np.ndarray) -> Side | None:
-    """The side that the shape tells; None where a landmark is missing or the shape is undecided."""
+    """The side that the shape tells; None where a landmark is missing or astray, or the shape is undecided."""
     positions = {m.name: m.position_lps for m in landmarks if m.position_lps is not None}
-    if len(positions) < 3:
+    if len(positions) < 3 or not all(_possible(*distance) for distance in landmark_distances(landmarks).items()):
         return None
     value = handedness(positions, centre_lps)
     if abs(value) < LEAST_HANDEDNESS:
@@ -81,10 +81,7 @@ def is_inner_ear(landmarks: tuple[LandmarkResult, ...]) -> bool:
     A cavity in any bone may look like a labyrinth to a network; its landmarks then lie anywhere or nowhere.
     """
     distances = landmark_distances(tuple(m for m in landmarks if m.confidence >= LEAST_CONFIDENCE))
-    return any(
-        abs(distance - TYPICAL_DISTANCES_MM[pair][0]) <= IMPOSSIBLE_DEVIATIONS * TYPICAL_DISTANCES_MM[pair][1]
-        for pair, distance in distances.items()
-    )
+    return any(_possible(pair, distance) for pair, distance in distances.items())
 
 
 def centre_of_mass(segmentation: Volume) -> np.ndarray:
@@ -156,3 +153,8 @@ def _unusual(what: str, value: float, unit: str, mean: float, deviation: float) 
     if abs(value - mean) <= UNUSUAL_DEVIATIONS * deviation:
         return []
     return [f"{what} is unusual: {value:.1f} {unit} (real ears {mean:.1f} ± {deviation:.1f})."]
+
+
+def _possible(pair: str, distance_mm: float) -> bool:
+    mean, deviation = TYPICAL_DISTANCES_MM[pair]
+    return abs(distance_mm - mean) <= IMPOSSIBLE_DEVIATIONS * deviation
