@@ -111,6 +111,10 @@ def test_a_normal_ear_raises_no_flag():
             {"landmarks": (*found(RIGHT_EAR)[:2], LandmarkResult("round window", RIGHT_EAR["round window"], 0.2))},
             "round window is uncertain",
         ),
+        (
+            {"landmarks": (*found(RIGHT_EAR)[:2], LandmarkResult("round window", RIGHT_EAR["round window"], 0.2))},
+            "check the side",
+        ),
     ],
 )
 def test_what_is_unusual_is_said(change, words):

@@ -140,7 +140,9 @@ def assess(
         )
     if side is None:
         flags.append("The shape does not tell left from right.")
-    elif expected_side is not None and side != expected_side:
+    elif any(m.confidence < UNCERTAIN_LANDMARK for m in landmarks):
+        flags.append(f"That this is a {side} ear rests on an uncertain landmark: check the side.")
+    if side is not None and expected_side not in (None, side):
         flags.append(
             f"The shape is that of a {side} ear where a {expected_side} ear is expected: the scan may be mirrored."
         )
