@@ -34,6 +34,7 @@ from InnerEarAILib.failures import (
 from InnerEarAILib.model_store import list_models
 from InnerEarAILib.result_files import check_output, write_results
 from InnerEarAILib.scan_files import read_volume, scan_suffix
+from InnerEarAILib.time_estimate import learn, told_before
 
 PROGRAM = "inner-ear-ai"
 
@@ -158,14 +159,18 @@ def _segment_one(scan: Path, name: str, chosen: argparse.Namespace, segmenter: A
         progress.step("Reading the scan")
         volume = replace(read_volume(scan, chosen.series), name=name)
         seconds_reading = time.monotonic() - begin
+        options = _options(chosen)
         if segmenter is None:
             from InnerEarAILib import segmenter
-        result = segmenter.segment(volume, segmenter.SegmenterOptions(**_options(chosen)), progress)
+
+            progress.note(told_before(volume.grid, segmenter.SegmenterOptions(**options), progress))
+        result = segmenter.segment(volume, segmenter.SegmenterOptions(**options), progress)
         if result.ears:
             progress.step("Writing the results")
             timed = {"seconds.reading": round(seconds_reading, 3), **result.provenance}
             result = replace(result, provenance=timed)
             files = write_results(result, chosen.output, name, chosen.overwrite)
+    learn(result.provenance)
     if not result.ears:
         _say(f"{name}: No inner ear was found; nothing was written.")
         return EXIT_NO_EAR

@@ -3,8 +3,8 @@
     speeds = {speed.model: speed for speed in (calibrate(card, "cpu"), calibrate(locator_card, "cpu"))}
     sentence = f"This will take about {in_words(estimated_seconds(grid, options, card, locator_card, speeds))}."
 
-`calibrate` is in inference.calibration; the speed of an earlier run is in its provenance (`speed_of_run`). Nothing here
-needs torch, so that a panel can ask at every change of a setting.
+`calibrate` is in inference.calibration; the speed of an earlier run is in its provenance (`speed_of_run`). A panel asks
+at every change of a setting, so that torch is imported by what tries a model alone; a shell asks once (`told_before`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from InnerEarAILib.inference.calibration import Speed
+from InnerEarAILib.inference.known_speeds import remember, speeds_of
 from InnerEarAILib.inference.tiling import locator_blocks, tile_volume
-from InnerEarAILib.model_store import ModelCard
+from InnerEarAILib.model_store import ModelCard, choose_model, list_models, load_card
 from InnerEarAILib.preprocessing import lattice_grid
+from InnerEarAILib.progress import Progress
+from InnerEarAILib.scan_checks import check_size, check_spacing
 from InnerEarAILib.volume import Grid
 
 if TYPE_CHECKING:
@@ -84,6 +87,39 @@ def estimated_seconds(
     looking = _segmenting_seconds(tiles, (edge,) * 3, speeds[card.name])
     ear = looking + _segmenting_seconds(tiles * preset.views, (edge,) * 3, speeds[card.name]) + DRAWING_SECONDS_PER_EAR
     return _locating_seconds(grid, locator_card, speeds[locator_card.name]) + _ear_count(grid) * ear
+
+
+def told_before(grid: Grid, options: SegmenterOptions, progress: Progress = Progress()) -> str:
+    """The sentence for a shell: how long the run will take, by speeds that are known or tried now.
+
+    Args:
+        grid: of the scan.
+        options: of the run.
+        progress: told of a trial.
+
+    Raises:
+        InputError, ModelError, DeviceError: as the run would.
+    """
+    from InnerEarAILib.inference.device import choose_device
+
+    check_size(grid.shape)
+    check_spacing(grid.spacing_mm)
+    device = choose_device(options.device)
+    if options.model == "auto":
+        card = choose_model(float(grid.spacing_mm.min()), device, list_models())
+    else:
+        card = load_card(options.model)
+    locator_card = load_card("locator") if options.resolved().locate else None
+    needed = [card] if locator_card is None else [card, locator_card]
+    speeds = speeds_of(needed, str(device), progress)
+    return f"This will take about {in_words(estimated_seconds(grid, options, card, locator_card, speeds))}."
+
+
+def learn(provenance: Mapping[str, Any]) -> None:
+    """Keeps the speed that a run has shown, for the estimates of later ones."""
+    speed = speed_of_run(provenance)
+    if speed is not None:
+        remember(speed, load_card(speed.model))
 
 
 def in_words(seconds: float) -> str:

@@ -62,6 +62,18 @@ def test_steps_and_notes_are_lines_where_there_is_no_terminal(tmp_path, scan, ca
     ]
 
 
+def test_the_time_is_told_before_the_run(tmp_path, scan, capsys, monkeypatch):
+    segmenter = pytest.importorskip("InnerEarAILib.segmenter")
+    learned = []
+    monkeypatch.setattr(segmenter, "segment", lambda volume, options, progress: both_ears(volume, progress))
+    monkeypatch.setattr(cli, "told_before", lambda grid, options, progress: f"{options.preset}: 5 seconds.")
+    monkeypatch.setattr(cli, "learn", learned.append)
+    assert cli.main(["segment", str(scan), "-o", str(tmp_path / "out"), "--preset", "fast"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["scan: Reading the scan", "scan: fast: 5 seconds.", "scan: Writing the results"]
+    assert len(learned) == 1
+
+
 def test_a_terminal_shows_a_bar_instead(tmp_path, scan, capsys, monkeypatch):
     pytest.importorskip("tqdm")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)

@@ -2,19 +2,25 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from InnerEarAILib.inference import known_speeds
 from InnerEarAILib.inference.calibration import Speed, calibrate
 from InnerEarAILib.inference.predictor import predict
-from InnerEarAILib.model_store import load_card, load_network
+from InnerEarAILib.model_store import ModelError, load_card, load_network, save_model
+from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
+from InnerEarAILib.progress import Progress
 from InnerEarAILib.segmenter import SegmenterOptions
-from InnerEarAILib.time_estimate import estimated_seconds, in_words, speed_of_run
+from InnerEarAILib.time_estimate import estimated_seconds, in_words, learn, speed_of_run, told_before
 from InnerEarAILib.volume import Grid, InputError
 
 CARD, LOCATOR = load_card("clinical"), load_card("locator")
@@ -109,6 +115,82 @@ def test_speed_is_known_from_an_earlier_run():
 )
 def test_a_duration_is_told_as_a_person_says_it(seconds, words):
     assert in_words(seconds) == words
+
+
+@pytest.fixture
+def installation(tmp_path, monkeypatch):
+    """A segmenter and a locator, small and untrained, and an empty cache."""
+    torch.manual_seed(1)
+    for name in ("clinical", "locator"):
+        card = replace(load_card(name), tile_voxels=16, overlap_voxels=4, agreeing_precisions=("float32",))
+        save_model(tmp_path / "models", card, DualHeadUNet(DualHeadUNetConfig(widths=(4, 6))))
+    monkeypatch.setenv("INNEREARAI_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(known_speeds.sys, "platform", "linux")
+    return tmp_path
+
+
+def told(grid=EAR, **options):
+    """The sentence, and whether a model was tried for it."""
+    steps = []
+    progress = Progress(on_step=lambda step, fraction: steps.append(step))
+    return told_before(grid, SegmenterOptions(device="cpu", **options), progress), bool(steps)
+
+
+def test_a_shell_tries_a_model_once_and_learns_from_runs(installation):
+    sentence, tried = told()
+    assert re.fullmatch(r"This will take about \d+ (seconds|minutes?)\.", sentence)
+    assert tried
+    assert told() == (sentence, False)
+    provenance = {
+        "model": "clinical",
+        "execution.device": "cpu",
+        "execution.precision": "float32",
+        "execution.tiles": 1,
+        "execution.views": 1,
+        "execution.seconds": 3600.0,
+    }
+    learn(provenance)
+    learn({"model": "clinical"})  # a run that found no ear shows no speed
+    assert told()[0].endswith("hours.")
+    save_model(installation / "models", load_card("clinical"), DualHeadUNet(DualHeadUNetConfig(widths=(4, 6))))
+    assert told()[1], "other weights, another model"
+
+
+def test_a_cache_that_is_damaged_or_cannot_be_written_is_no_hindrance(installation):
+    (installation / "cache" / "inner-ear-ai").mkdir(parents=True)
+    file = installation / "cache" / "inner-ear-ai" / "speeds.json"
+    for damaged in ("{", "[1]", '{"clinical": {"model": 1}}'):
+        file.write_text(damaged, encoding="utf-8")
+        assert told()[1]
+    file.unlink()
+    file.parent.rmdir()
+    file.parent.write_text("a file where the folder should be", encoding="utf-8")
+    assert told()[0].startswith("This will take")
+
+
+def test_what_a_run_would_refuse_is_refused_before(installation):
+    with pytest.raises(ModelError):
+        told(model="nonesuch")
+    with pytest.raises(InputError):
+        told(Grid.axis_aligned((2, 2, 2), 1e-7, (0, 0, 0)))
+    (installation / "models" / "locator" / "model.json").unlink()
+    with pytest.raises(ModelError):
+        told(preset="fast")
+    assert told(preset="paper")[0].startswith("This will take")
+
+
+@pytest.mark.parametrize(
+    ("platform", "environment", "folder"),
+    [
+        ("linux", {"XDG_CACHE_HOME": "/c"}, Path("/c/inner-ear-ai")),
+        ("linux", {}, Path.home() / ".cache/inner-ear-ai"),
+        ("darwin", {}, Path.home() / "Library/Caches/inner-ear-ai"),
+        ("win32", {"LOCALAPPDATA": "/l"}, Path("/l/inner-ear-ai")),
+    ],
+)
+def test_the_cache_is_where_the_system_wants_it(platform, environment, folder):
+    assert known_speeds.cache_folder(environment, platform) == folder
 
 
 def test_estimates_come_without_torch():
