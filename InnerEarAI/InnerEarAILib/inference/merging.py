@@ -23,7 +23,7 @@ ViewPeak = HeatmapPeak
 """Where a landmark's heatmap is highest in the merged prediction of one view."""
 
 LARGEST_IN_MEMORY_BYTES = 2**29
-"""Larger results lie in a temporary file that is mapped into memory; ours."""
+"""Larger results, and what slabs hand on to each other, lie in temporary files that are mapped into memory; ours."""
 
 
 @dataclass
@@ -77,6 +77,13 @@ class MergedViews:
             weight[_within(slab, start, self.tiling)] += self.tile_weight
         self.pending_weight = weight[slab.final - slab.first :].clone()
         return SlabSums(self, slab, weight[: slab.final - slab.first])
+
+    def set_aside(self, view: int, sums: Tensor) -> None:
+        """Keeps what the next slab touches too, of one view; on the host in a file where that of all views is large."""
+        if sums.device.type == "cpu":
+            self.pending[view] = torch.from_numpy(_large_array(tuple(sums.shape), self.view_count)).copy_(sums)
+        else:
+            self.pending[view] = sums.clone()
 
     def keep(self, slab: Slab, mean: Tensor, squares: Tensor | None) -> None:
         """Takes the finished planes of a slab: mean (c, k, j, i) and squared deviations (k, j, i) over the views."""
@@ -133,7 +140,7 @@ class SlabSums:
         """
         height, view = self.slab.final - self.slab.first, self._views_done
         more_follow = view + 1 < self.merged.view_count
-        self.merged.pending[view] = self._sums[:, height:].clone()
+        self.merged.set_aside(view, self._sums[:, height:])
         finished = self._sums[:, :height].div_(self.weight)
         if not torch.isfinite(finished.sum()):
             raise NotFiniteError
@@ -214,10 +221,10 @@ def _within(slab: Slab, start_kji: tuple[int, int, int], tiling: Tiling) -> tupl
     return tiling.window((k - slab.first, j, i))
 
 
-def _large_array(shape: tuple[int, ...]) -> np.ndarray:
-    """A float32 array, in memory, or in a nameless temporary file where it is large."""
+def _large_array(shape: tuple[int, ...], count: int = 1) -> np.ndarray:
+    """A float32 array, in memory, or in a nameless temporary file where `count` of them are large."""
     size = 4 * int(np.prod(shape, dtype=np.int64))
-    if size <= LARGEST_IN_MEMORY_BYTES:
+    if size == 0 or count * size <= LARGEST_IN_MEMORY_BYTES:
         return np.empty(shape, np.float32)
     with tempfile.TemporaryFile(prefix="inner-ear-ai-") as file:
         return np.memmap(file, np.float32, "w+", shape=shape)
