@@ -84,10 +84,13 @@ def draw_cost(path: Path, routes: Sequence[RouteTiming]) -> None:
     by_voxels.set(xlabel="million voxels of the scan", ylabel="seconds of segmenting an ear")
     by_blocks.set(xlabel="blocks of the scan, at most", ylabel="seconds of finding the ears")
     by_tiles.legend(frameon=False)
-    for axes in (by_tiles, by_voxels, by_blocks):
-        limits = axes.dataLim  # empty where nothing was drawn: every scan was looked at as a whole
-        axes.set_xlim(0, 1.1 * limits.x1 if np.isfinite(limits.x1) and limits.x1 > 0 else 1)
-        axes.set_ylim(0, 1.1 * limits.y1 if np.isfinite(limits.y1) and limits.y1 > 0 else 1)
+    for axes, room in ((by_tiles, 1.1), (by_voxels, 1.5), (by_blocks, 1.1)):
+        highest = axes.dataLim.y1  # not finite where nothing was drawn: every scan was looked at as a whole
+        axes.set_ylim(0, room * highest if np.isfinite(highest) and highest > 0 else 1)
+    for axes in (by_tiles, by_blocks):
+        axes.set_xlim(left=0)
+    by_voxels.set_xscale("log")
+    by_voxels.margins(x=0.15)
     figure.savefig(path, dpi=120)
 
 
