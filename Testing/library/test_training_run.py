@@ -260,6 +260,7 @@ def test_run_begins_with_given_weights_and_their_final_heatmaps(tmp_path, undist
     kept = torch.cat([weight.reshape(-1) for weight in load_network(written).parameters()])
     assert torch.allclose(begun, kept, atol=1e-4)
     assert f"began with the weights of {card.name} {card.version}" in written.trained_on
+    assert int(written.version.split("-")[1]) == int(card.version.split("-")[1]) + 4
     final = trainer.config.heatmaps.final
     reports = [row for row in read_metrics(tmp_path / "run" / "metrics.csv") if "loss" in row]
     assert {(row["heatmap_amplitude"], row["heatmap_spread"]) for row in reports} == {(final.amplitude, final.spread)}

@@ -56,7 +56,7 @@ def model_card(
     before = f" It began with the weights of {state.begun_with}." if state.begun_with else ""
     return ModelCard(
         name=config.name,
-        version=f"{__version__}-{state.iteration}",
+        version=f"{__version__}-{state.iteration + _iterations_of(state.begun_with)}",
         role=config.role,
         network={},
         spacing_mm=config.spacing_mm,
@@ -81,3 +81,9 @@ def _counted(number: int, noun: str) -> str:
 
 def _with_article(device_name: str) -> str:
     return "a CPU" if device_name == "CPU" else f"one {device_name}"
+
+
+def _iterations_of(version: str) -> int:
+    """What stands after the last hyphen of a version; 0 where there is no such number."""
+    last = version.rpartition("-")[2]
+    return int(last) if last.isdigit() else 0
