@@ -42,6 +42,12 @@ FINE_SPACING_MM = 0.12
 MASK_MARGIN_VOXELS = 6
 """Room left round the labyrinth when its probability is cut out for upsampling: more than the cubic kernel's reach."""
 
+WHOLE_EAR_MM = 3.5
+"""A labyrinth (15 mm) this far off the middle of the smallest region (22 mm) is still whole in it; further off, the
+part that is seen has another middle than the whole, and one looks again; ours."""
+
+MOST_LOOKS = 3
+
 LEAST_LABYRINTH_MM3 = 60.0
 """A smaller segmentation is no labyrinth (smallest of 71 real ones: 140 mm³)."""
 
@@ -145,15 +151,20 @@ class _Route:
         The locator sees voxels many times as large; an ear in the middle of its tile is seen whole. The cube follows
         the middle exactly: on a lattice it would jump by a whole voxel where the middle moves by a hair.
         """
-        first_grid = self._region_round(candidate.centre_lps)
-        try:
-            first, known = self._predicted(first_grid, only_middle=True)
-        except InputError:  # the same value everywhere there
-            return None
-        marked = np.argwhere((first.probability >= THRESHOLD) & known)
-        if len(marked) == 0:
-            return None
-        return self._region_round(first_grid.to_lps(marked.mean(0)[::-1]))
+        grid = self._region_round(candidate.centre_lps)
+        for _ in range(MOST_LOOKS):
+            before_lps = grid.centre_lps
+            try:
+                seen, known = self._predicted(grid, only_middle=True)
+            except InputError:  # the same value everywhere there
+                return None
+            marked = np.argwhere((seen.probability >= THRESHOLD) & known)
+            if len(marked) == 0:
+                return None
+            grid = self._region_round(grid.to_lps(marked.mean(0)[::-1]))
+            if np.linalg.norm(grid.centre_lps - before_lps) < WHOLE_EAR_MM:
+                break
+        return grid
 
     def ears_of_the_whole_scan(self) -> list[EarResult]:
         """The paper's way: everything is looked at; two ears are told apart by where they lie."""

@@ -177,6 +177,15 @@ def test_both_ears_of_a_head_share_one_lattice(head):
     np.testing.assert_allclose(apart, np.rint(apart), atol=1e-6)
 
 
+@pytest.mark.parametrize("off_mm", [(9, 0, 0), (0, -7, 7), (-6, 6, -6)])
+def test_a_mark_far_off_the_middle_leads_to_the_same_ear(straight, monkeypatch, off_mm):
+    (expected,) = segment(straight, SegmenterOptions(preset="fast")).ears
+    place = np.array(expected.segmentation.grid.centre_lps) + off_mm
+    monkeypatch.setattr(segmenter, "locate_ears", marks(place))
+    (ear,) = segment(straight, SegmenterOptions(preset="fast")).ears
+    assert dice(expected.segmentation, ear.segmentation) > 0.995
+
+
 def marks(*places):
     return lambda *_: tuple(EarCandidate(np.array(place, float), 500.0, 0.9) for place in places)
 
