@@ -1,8 +1,10 @@
-"""Every method from a small set of drawn ears to the tables, at the smallest scale that shows an ear."""
+"""Every method from a small set of drawn ears to the tables, at the smallest scale at which it learns an ear."""
 
 from __future__ import annotations
 
 import csv
+import statistics
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -11,42 +13,75 @@ from InnerEarAILib.cli import main
 from InnerEarAILib.evaluation import phantom_cases
 from InnerEarAILib.evaluation.phantom_set import PhantomSet, draw_phantom_set
 
-SPACING_MM, TILE = 0.8, 28
+SPACING_MM, TILE, EARS = 0.8, 28, 5
 
+# bfloat16, since PyTorch has fast 3D convolutions for small networks on one thread in no other format. Heatmaps as wide
+# against the tile as the paper's are against 128 voxels: its spreads in voxels would fill this one.
 TINY = f"""
 spacing_mm = {SPACING_MM}
 tile_voxels = {TILE}
 [optimisation]
 accumulation = 1
 batch = 1
-learning_rate = 4e-3
-precision = "fp32"
+learning_rate = LEARNING_RATE
+precision = "bf16"
 iterations = ITERATIONS
 ema_decay = 0.9
+[heatmaps]
+milestones = [[0, 1, 3], [0.5, 2, 1.5]]
 [watch]
 workers = 0
 validate_every = 1000
 [data]
+kind = "manifest"
 validation_cases = 1
-validation_tiles = 1
 tiles = "whole"
 region_mm = {SPACING_MM * TILE}
+AUGMENTATION
 [network]
-widths = WIDTHS
+widths = [8, 16, 24]
 """
 
-METHODS = {
-    # configuration: iterations, widths
-    "base": (200, [6, 12, 18]),
-    "jsdnet_unaugmented": (200, [6, 12, 18]),
-    "autocasnet": (300, [8, 16, 24]),
-    "unet_2d": (100, [8, 16, 24]),
-    "residual_unet_2d": (100, [8, 16, 24]),
-    "squeeze_excitation_unet_2d": (100, [8, 16, 24]),
-}
 
-LEAST_ROC_AREA = 0.8
-"""Of the base, the one of them that learns an ear from three others in so short a time; 0.5 is chance."""
+@dataclass(frozen=True)
+class Expected:
+    """What a method reaches on the held-out ear.
+
+    Attributes:
+        iterations: of the training.
+        dice: at least; None for a method without a segmentation.
+        landmarks_mm: of the middle one of the three landmarks' errors, at most; None for a method without landmarks.
+        learning_rate: of the plateau.
+        augmentation: where it is not that of the configuration; rotations about all axes take longer to learn.
+    """
+
+    iterations: int
+    dice: float | None = None
+    landmarks_mm: float | None = None
+    learning_rate: float = 4e-3
+    augmentation: str = ""
+
+
+METHODS = {
+    "base": Expected(250, 0.5, 2.5),
+    "segmentation_only": Expected(250, 0.5),
+    "heatmaps_only": Expected(450, None, 2.5, augmentation="none"),
+    "jsdnet": Expected(1000, 0.5, 2.5, learning_rate=1e-2),
+    "jsdnet_unaugmented": Expected(500, 0.5, 2.5, learning_rate=1e-2),
+    "autocasnet": Expected(1200, 0.35),
+    "unet_2d": Expected(500, 0.4),
+    "residual_unet_2d": Expected(500, 0.4),
+    "squeeze_excitation_unet_2d": Expected(500, 0.4),
+}
+"""By configuration."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -55,29 +90,27 @@ def drawn(tmp_path_factory):
         patch.setattr(phantom_cases, "TRUTH_SPACING_MM", 0.4)
         patch.setattr(phantom_cases, "DRAWN_MM", 34.0)
         patch.setattr(phantom_cases, "FIELD_MM", 26.0)
-        wanted = PhantomSet(4, SPACING_MM, "multi_slice")
-        return draw_phantom_set(tmp_path_factory.mktemp("drawn"), wanted)
+        return draw_phantom_set(tmp_path_factory.mktemp("drawn"), PhantomSet(EARS, SPACING_MM, "flat_panel"))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("method", METHODS)
-def test_method_is_trained_from_drawn_ears_and_comes_to_the_tables(tmp_path, drawn, method):
-    iterations, widths = METHODS[method]
-    text = TINY.replace("ITERATIONS", str(iterations)).replace("WIDTHS", str(widths))
-    path = tmp_path / f"{method}.toml"
+def test_method_learns_an_ear_from_drawn_ears_and_comes_to_the_tables(tmp_path, drawn, method):
+    expected = METHODS[method]
+    path, run, out = tmp_path / f"{method}.toml", tmp_path / "run", tmp_path / "out"
+    text = TINY.replace("ITERATIONS", str(expected.iterations)).replace("LEARNING_RATE", str(expected.learning_rate))
+    text = text.replace("AUGMENTATION", f'augmentation = "{expected.augmentation}"' if expected.augmentation else "")
     path.write_text(f'like = "{method}"\nname = "{method}"\n{text}', encoding="utf-8")
-    run, out = tmp_path / "run", tmp_path / "out"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     assert main(["train", str(path), "--data", str(drawn), "--device", "cpu", "-o", str(run)]) == 0
     chosen = ["--data", str(drawn), "--views", "1", "--device", "cpu", "-o", str(out)]
-    assert main(["evaluate", "--model", str(run / "best" / method), *chosen]) == 0
-    torch.set_num_threads(threads)
+    assert main(["evaluate", "--model", str(run / "last" / method), *chosen]) == 0
     (row,) = csv.DictReader((out / "cases.csv").read_text(encoding="utf-8").splitlines())
     assert row["model"] == method
-    assert 0 <= float(row["dice"]) <= 1
-    assert (row["landmarks_mm"] != "") == (method in ("base", "jsdnet_unaugmented"))
-    if method == "base":
-        assert float(row["roc_area"]) > LEAST_ROC_AREA
-    assert f"{iterations} iterations" in (out / "tables.md").read_text(encoding="utf-8").replace(",", "")
+    if expected.dice is not None:
+        assert float(row["dice"]) > expected.dice
+    assert (row["landmarks_mm"] != "") == (expected.landmarks_mm is not None)
+    if expected.landmarks_mm is not None:
+        errors = [float(row[f"{name}_mm"]) for name in ("helicotrema", "oval_window", "round_window")]
+        assert statistics.median(errors) < expected.landmarks_mm
+    assert f"{expected.iterations} iterations" in (out / "tables.md").read_text(encoding="utf-8").replace(",", "")
