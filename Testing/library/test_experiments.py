@@ -71,7 +71,7 @@ METHODS = {
     "autocasnet": Expected(1200, 0.35),
     "unet_2d": Expected(500, 0.4),
     "residual_unet_2d": Expected(500, 0.4),
-    "squeeze_excitation_unet_2d": Expected(500, 0.4),
+    "squeeze_excitation_unet_2d": Expected(1000, 0.35, augmentation="alpha"),
 }
 """By configuration."""
 
