@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,19 @@ def test_phantoms_are_written_with_rising_seeds(tmp_path, capsys):
     names = {path.name for path in tmp_path.iterdir()}
     assert {"phantom_000004.nrrd", "phantom_000005.nrrd", "phantom_000005_left.mrk.json"} <= names
     assert capsys.readouterr().out.split() == ["phantom_000004", "phantom_000005"]
+
+
+def test_phantoms_of_one_ear_are_a_data_set(tmp_path):
+    for seed in ("4", "7"):
+        assert main(["phantom", "-o", str(tmp_path), "--seed", seed, "--side", "left"]) == 0
+    for side in ("left", "right"):  # of a head
+        (tmp_path / f"phantom_000009_{side}.mrk.json").touch()
+    (tmp_path / "phantom_000009_labels.nrrd").touch()
+    cases = tomllib.loads((tmp_path / "phantoms.toml").read_text(encoding="utf-8"))["case"]
+    assert [case["name"] for case in cases] == ["phantom_000004", "phantom_000007"]
+    assert all((tmp_path / case[key]).is_file() for case in cases for key in ("scan", "labels", "landmarks"))
+    command.write_manifest(tmp_path)
+    assert len(tomllib.loads((tmp_path / "phantoms.toml").read_text(encoding="utf-8"))["case"]) == 2
 
 
 def test_a_bad_file_ends_in_one_sentence_and_exit_code_2(tmp_path, capsys):

@@ -14,6 +14,9 @@ SCANNERS = ("flat_panel", "cone_beam", "multi_slice", "micro")
 STATES = ("fresh", "dry", "embalmed", "embedded")
 SIDES = ("left", "right", "random")
 
+MANIFEST_FILE = "phantoms.toml"
+"""The drawn data set, in the folder of the phantoms."""
+
 
 def add_phantom_command(commands: Any) -> None:
     """Adds the command to what `ArgumentParser.add_subparsers` gave; its `handler` gives the exit code."""
@@ -21,7 +24,8 @@ def add_phantom_command(commands: Any) -> None:
         "phantom",
         help="draw CT phantoms of the temporal bone with their exact truth",
         description="Draws CT phantoms of the temporal bone: scan, labels and parts (.nrrd), both once more as a "
-        "segmentation (.seg.nrrd), landmarks (.mrk.json), parameters (.json).",
+        "segmentation (.seg.nrrd), landmarks (.mrk.json), parameters (.json); and a phantoms.toml of those of "
+        "one ear, which train and evaluate take as --data.",
         epilog="Exit codes: 0 done, 2 bad input or arguments, 130 cancelled.",
     )
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder for the phantoms")
@@ -65,7 +69,32 @@ def draw_and_write(chosen: argparse.Namespace) -> int:
             print(error, file=sys.stderr)
             return 2
         print(files[0].with_suffix("").name, flush=True)
+    try:
+        write_manifest(chosen.output)
+    except OSError as error:
+        print(f"The list of phantoms cannot be written to {chosen.output} ({error.strerror}).", file=sys.stderr)
+        return 2
     return 0
+
+
+def write_manifest(folder: Path) -> None:
+    """Lists the folder's phantoms of one ear as a labelled data set, for `train --data` and `evaluate --data`.
+
+    Args:
+        folder: with what `write_phantom` wrote; heads are left out.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    lines = ['name = "Drawn temporal bones"']
+    for labels in sorted(folder.glob("*_labels.nrrd")):
+        name = labels.name.removesuffix("_labels.nrrd")
+        landmarks = list(folder.glob(f"{name}_*.mrk.json"))
+        if len(landmarks) == 1:
+            files = {"name": name, "scan": f"{name}.nrrd", "labels": labels.name, "landmarks": landmarks[0].name}
+            lines += ["", "[[case]]", *(f'{key} = "{value}"' for key, value in files.items())]
+    if len(lines) > 1:
+        (folder / MANIFEST_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _whole(text: str) -> int:
