@@ -47,6 +47,7 @@ WHOLE_EAR_MM = 3.5
 part that is seen has another middle than the whole, and one looks again; ours."""
 
 MOST_LOOKS = 3
+"""Looks at most for the middle of an ear; ours."""
 
 LEAST_LABYRINTH_MM3 = 60.0
 """A smaller segmentation is no labyrinth (smallest of 71 real ones: 140 mm³)."""
@@ -136,7 +137,7 @@ class _Route:
         for candidate in candidates:
             if len(ears) == 2:
                 break
-            grid = self._middled_region(candidate)
+            grid = self._region_centred_on_ear(candidate)
             if grid is None or any(np.linalg.norm(grid.centre_lps - middle) < SAME_EAR_MM for middle in middles):
                 continue
             ear = self._composed(*self._predicted(grid), grid)
@@ -145,8 +146,8 @@ class _Route:
                 middles.append(grid.centre_lps)
         return ears
 
-    def _middled_region(self, candidate: EarCandidate) -> Grid | None:
-        """The region with the ear near a place in its middle, as one view shows it, for all views to look at.
+    def _region_centred_on_ear(self, candidate: EarCandidate) -> Grid | None:
+        """The region for all views to look at: the ear near a place in its middle, as one view shows it.
 
         The locator sees voxels many times as large; an ear in the middle of its tile is seen whole. The cube follows
         the middle exactly: on a lattice it would jump by a whole voxel where the middle moves by a hair.
