@@ -17,7 +17,9 @@ PANEL_PIXELS = 560
 SLICE_FIELD_OF_VIEW_MM = 26.0
 """A labyrinth is up to 20 mm long; this shows it with what is around it."""
 
-THREE_D_FIELD_OF_VIEW_MM = 20.0
+THREE_D_FIELD_OF_VIEW_MM = 24.0
+"""In three dimensions the names of the landmarks need room beside it."""
+
 DOTS_PER_INCH = 100
 TITLE_INCHES = 0.36
 CAPTION_INCHES = 0.50
