@@ -247,10 +247,10 @@ class _Route:
     def _composed(self, prediction: Prediction, known: np.ndarray, grid: Grid) -> EarResult | None:
         with self.timed("postprocessing"):
             self.progress.step("Drawing the labyrinth")
-            mask = labyrinth_mask(self._fine_probability(prediction, grid, known), self.preset.postprocess)
+            landmarks = landmark_results(prediction.heatmaps, prediction.view_peaks, grid, self.card.heatmap_amplitude)
+            mask = labyrinth_mask(self._fine_probability(prediction, grid, known), self.preset.postprocess, landmarks)
             if np.count_nonzero(mask.voxels) * np.prod(mask.spacing_mm) < LEAST_LABYRINTH_MM3:
                 return None
-            landmarks = landmark_results(prediction.heatmaps, prediction.view_peaks, grid, self.card.heatmap_amplitude)
             if prediction.heatmaps is not None and not is_inner_ear(landmarks):
                 self.progress.note(
                     "A cavity that looked like a labyrinth was passed over: it lacks an ear's landmarks."

@@ -24,3 +24,11 @@ def ball_with_canals(radius_mm=3.5, canals=3, torn=0, gap_mm=1.6, spacing_mm=0.1
     affine = np.diag([spacing_mm] * 3 + [1.0])
     affine[:3, 3] = line[0]
     return Volume(inside.astype(np.uint8), affine)
+
+
+def split(shape, gap_mm=1.5):
+    """The shape without a slice through the middle of its ball, as where a lumen is filled there."""
+    voxels = shape.voxels.copy()
+    middle, half = voxels.shape[0] // 2, max(1, round(gap_mm / shape.spacing_mm[2] / 2))
+    voxels[middle - half : middle + half] = 0
+    return shape.with_voxels(voxels)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from InnerEarAILib.ear_result import LandmarkResult
 from InnerEarAILib.inference.postprocessing import labyrinth_mask, landmark_results, on_fine_lattice
 from InnerEarAILib.inference.predictor import ViewPeak
 from InnerEarAILib.landmarks import LANDMARK_NAMES, encode_heatmap
@@ -47,6 +48,41 @@ def test_the_largest_region_and_its_torn_off_parts_stay_the_rest_goes():
     cleaned = labyrinth_mask(volume, largest_region=True).voxels
     assert cleaned.sum() == 10**3 + 4 * 5 * 5
     assert labyrinth_mask(volume, largest_region=False).voxels.sum() == (probability > 0.5).sum()
+
+
+def two_halves(gap_voxels):
+    probability = np.zeros(GRID.shape, np.float32)
+    probability[4:16, 8:20, 8:20] = 0.9
+    probability[16 + gap_voxels : 22 + gap_voxels, 8:18, 8:18] = 0.9  # a third of its size
+    return Volume(probability, GRID.affine_lps)
+
+
+@pytest.mark.parametrize(
+    ("index_kji", "confidence", "stays"),
+    [
+        ((21.0, 12.0, 12.0), 0.8, True),  # within the far half
+        ((26.9, 12.0, 12.0), 0.8, True),  # on its surface
+        ((21.0, 12.0, 12.0), 0.1, False),  # a guess
+        ((10.0, 12.0, 12.0), 0.8, False),  # in the near half
+    ],
+)
+def test_a_half_apart_from_the_other_stays_where_a_sure_landmark_lies_in_it(index_kji, confidence, stays):
+    volume = two_halves(gap_voxels=4)  # 2 mm
+    landmark = LandmarkResult("helicotrema", GRID.to_lps(np.array(index_kji)[::-1]), confidence)
+    lost = LandmarkResult("round window", None, 0.0)
+    mask = labyrinth_mask(volume, largest_region=True, landmarks=(lost, landmark)).voxels
+    assert mask[19:26].any() == stays
+    assert mask[4:16].sum() == 12**3
+
+
+def test_a_landmark_does_not_make_a_cavity_far_off_a_part_of_the_ear():
+    probability = np.zeros(GRID.shape, np.float32)
+    probability[1:10, 8:20, 8:20] = 0.9
+    probability[24:30, 8:18, 8:18] = 0.9  # 7.5 mm off
+    landmark = LandmarkResult("helicotrema", GRID.to_lps(np.array([12.0, 12.0, 27.0])), 0.9)
+    mask = labyrinth_mask(Volume(probability, GRID.affine_lps), largest_region=True, landmarks=(landmark,)).voxels
+    assert mask[:10].any()
+    assert not mask[24:].any()
 
 
 def test_an_empty_map_gives_an_empty_mask():

@@ -21,7 +21,7 @@ from InnerEarAILib.inference.quality import (
 )
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.volume import Volume
-from library.ball_with_canals import ball_with_canals
+from library.ball_with_canals import ball_with_canals, split
 
 # A right ear, mm from its oval window: helicotrema before and medial, round window below, bulk behind and medial.
 RIGHT_EAR = dict(zip(LANDMARK_NAMES, np.array([[3.6, -5.4, 0.2], [0, 0, 0], [1.2, -0.2, -2.7]]), strict=True))
@@ -98,6 +98,7 @@ def test_a_normal_ear_raises_no_flag():
     [
         ({"segmentation": ball(radius_mm=2.0)}, "volume of the labyrinth is unusual"),
         ({"segmentation": ball_with_canals(torn=1)}, "drawn without a gap: 2 of 3"),
+        ({"segmentation": split(ball_with_canals())}, "drawn in 2 parts"),
         ({"expected_side": "left"}, "may be mirrored"),
         ({"side": None}, "does not tell left from right"),
         ({"reaches_border": True}, "may be cut off"),

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from development_data import development_data
-from InnerEarAILib.inference.topology import closed_canals, loops
+from InnerEarAILib.inference.topology import closed_canals, large_parts, loops
 from InnerEarAILib.scan_files import read_volume
 from InnerEarAILib.volume import Volume
-from library.ball_with_canals import ball_with_canals
+from library.ball_with_canals import ball_with_canals, split
 
 
 def block(*shape):
@@ -81,3 +81,14 @@ def test_real_labyrinths_have_three():
     folder = development_data("head_ct")
     labels = read_volume(folder / "head_ct_right_ear_labels_refined.nrrd")
     assert closed_canals(labels.with_voxels((labels.voxels > 0).astype(np.uint8))) == 3
+
+
+def test_large_parts_are_counted_and_specks_are_not():
+    whole = ball_with_canals()
+    assert large_parts(whole) == 1
+    assert large_parts(split(whole)) == 2
+    assert large_parts(ball_with_canals(torn=3)) == 1
+    specks = whole.voxels.copy()
+    specks[:2, :2, :2] = 1
+    assert large_parts(whole.with_voxels(specks)) == 1
+    assert large_parts(whole.with_voxels(np.zeros_like(whole.voxels))) == 0

@@ -10,6 +10,7 @@ from scipy.interpolate import make_interp_spline
 
 from InnerEarAILib.ear_result import LandmarkResult
 from InnerEarAILib.inference.predictor import ViewPeak
+from InnerEarAILib.inference.quality import UNCERTAIN_LANDMARK
 from InnerEarAILib.landmarks import LANDMARK_NAMES, decode_heatmap
 from InnerEarAILib.preprocessing import lattice_grid
 from InnerEarAILib.volume import Grid, Volume
@@ -22,6 +23,13 @@ REGION_SHARE = 0.05
 
 JOINED_MM = 1.0
 """Regions this close to the largest one may belong to it: partial volume tears thin canals apart."""
+
+APART_MM = 6.0
+"""Regions up to this far from the largest one belong to it if a landmark tells so: where the lumen is ossified, cochlea
+and vestibule are drawn apart (1.2 and 1.6 mm in two drawn ears); ours."""
+
+BEARING_MM = 1.0
+"""A region bears the landmarks that lie this close to it: the windows lie on the surface of the labyrinth; ours."""
 
 LEAST_PEAK = 0.05
 """Share of the trained heatmap amplitude below which a landmark counts as not found; ours."""
@@ -56,30 +64,44 @@ def on_fine_lattice(probability: Volume, spacing_mm: float) -> Volume:
     return Volume(values, fine.affine_lps, probability.name)
 
 
-def labyrinth_mask(probability: Volume, largest_region: bool) -> Volume:
+def labyrinth_mask(probability: Volume, largest_region: bool, landmarks: Sequence[LandmarkResult] = ()) -> Volume:
     """The labyrinth, uint8 0 or 1, on the probability's grid.
 
     Args:
         probability: 0 to 1.
-        largest_region: keep the largest region and sizeable ones close to it (REGION_SHARE, JOINED_MM) alone; the
-            paper's figures are without it.
+        largest_region: keep the largest region and the sizeable ones (REGION_SHARE) that lie close to it (JOINED_MM) or
+            bear a landmark (APART_MM, BEARING_MM) alone; the paper's figures are without it.
+        landmarks: of this ear; uncertain ones tell nothing.
     """
     mask = probability.voxels >= THRESHOLD
     if largest_region and mask.any():
-        mask = _largest(mask, float(probability.spacing_mm.min()))
+        sure_lps = [m.position_lps for m in landmarks if m.confidence >= UNCERTAIN_LANDMARK]
+        mask = _belonging(mask, probability.grid, sure_lps)
     return probability.with_voxels(mask.astype(np.uint8))
 
 
-def _largest(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
+def _belonging(mask: np.ndarray, grid: Grid, landmarks_lps: Sequence[np.ndarray]) -> np.ndarray:
+    """The largest region and those that belong to it."""
     regions, count = ndimage.label(mask)
     if count == 1:
         return mask
+    spacing_mm = float(grid.spacing_mm.min())
     sizes = np.bincount(regions.ravel())[1:]
-    largest = regions == 1 + int(np.argmax(sizes))
-    near = ndimage.distance_transform_edt(~largest) * spacing_mm <= JOINED_MM
-    nearest = ndimage.minimum(~near, regions, np.arange(1, count + 1)) == 0
-    keep = np.flatnonzero(nearest & (sizes >= REGION_SHARE * sizes.max())) + 1
-    return np.isin(regions, keep)
+    largest = int(np.argmax(sizes)) + 1
+    to_largest_mm = ndimage.distance_transform_edt(regions != largest) * spacing_mm
+    gaps_mm = ndimage.minimum(to_largest_mm, regions, np.arange(1, count + 1))
+    kept = [largest]
+    for region in np.flatnonzero(sizes >= REGION_SHARE * sizes.max()) + 1:
+        gap_mm = gaps_mm[region - 1]
+        if gap_mm <= JOINED_MM or (gap_mm <= APART_MM and _bears(regions == region, grid, landmarks_lps)):
+            kept.append(region)
+    return np.isin(regions, kept)
+
+
+def _bears(region: np.ndarray, grid: Grid, landmarks_lps: Sequence[np.ndarray]) -> bool:
+    """Whether one of the landmarks lies within BEARING_MM of the region."""
+    places_lps = grid.to_lps(np.argwhere(region)[:, ::-1])
+    return any((np.linalg.norm(places_lps - place, axis=1) <= BEARING_MM).any() for place in landmarks_lps)
 
 
 def landmark_results(

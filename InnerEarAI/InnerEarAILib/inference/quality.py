@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from InnerEarAILib.ear_result import LandmarkResult, Quality, Side
-from InnerEarAILib.inference.topology import CANALS, closed_canals
+from InnerEarAILib.inference.topology import CANALS, closed_canals, large_parts
 from InnerEarAILib.volume import Volume
 
 TYPICAL_DISTANCES_MM: Mapping[str, tuple[float, float]] = {
@@ -128,6 +128,9 @@ def assess(
             f"Semicircular canals drawn without a gap: {canals} of {CANALS}. "
             "A thin canal may be missed, or the ear is malformed."
         )
+    parts = large_parts(segmentation)
+    if parts > 1:
+        flags.append(f"The labyrinth is drawn in {parts} parts: bone or scar tissue may fill the lumen between them.")
     for pair, distance in distances.items():
         flags += _unusual(f"The distance {pair}", distance, "mm", *TYPICAL_DISTANCES_MM[pair])
     if None not in (mean_standard_deviation, usual_standard_deviation) and (

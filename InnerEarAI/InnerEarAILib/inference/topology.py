@@ -1,4 +1,4 @@
-"""Are the semicircular canals whole? Each closes a loop with the vestibule; a torn one does not."""
+"""Is the labyrinth whole? It is one piece, and each of its canals closes a loop with the vestibule."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ CANALS = 3
 BRIDGED_MM = 0.35
 """Pits and slits up to twice this wide are closed before loops are counted, of which a rough surface is full; ours.
 Closed so, 15 real label maps and meshes have 3 loops each, and 31 drawn labyrinths 3 or more: canals may touch."""
+
+LARGE_PART_SHARE = 0.15
+"""A cochlea is a third of a labyrinth; what thin canals are torn into is smaller; ours."""
 
 
 def closed_canals(segmentation: Volume) -> int:
@@ -36,6 +39,16 @@ def closed_canals(segmentation: Volume) -> int:
     size = [2 * r + 1 for r in reach]
     closed = ndimage.minimum_filter(ndimage.maximum_filter(padded, size), size)
     return min(CANALS, loops(closed > 0))
+
+
+def large_parts(segmentation: Volume) -> int:
+    """In how many large pieces the labyrinth is drawn: 1 for a whole one, 0 where nothing is drawn.
+
+    Args:
+        segmentation: 1 labyrinth, 0 not; pieces of LARGE_PART_SHARE of the whole and more count.
+    """
+    sizes = np.bincount(ndimage.label(segmentation.voxels > 0)[0].ravel())[1:]
+    return int((sizes >= LARGE_PART_SHARE * sizes.sum()).sum())
 
 
 def loops(mask: np.ndarray) -> int:
