@@ -156,6 +156,7 @@ def test_sampled_scanners_stay_within_their_kind(seed, kind):
         "flat_panel": (0.09, 0.11),
         "cone_beam": (0.12, 0.2),
         "multi_slice": (0.2, 0.7),
+        "thick_slice": (0.35, 1.6),
         "micro": (0.02, 0.06),
     }[kind]
     assert all(low <= edge <= high for edge in scanner.spacing_mm)

@@ -13,7 +13,7 @@ from typing import Any
 from InnerEarAILib.failures import EXIT_DONE
 from InnerEarAILib.volume import InputError
 
-SCANNERS = ("flat_panel", "cone_beam", "multi_slice", "micro")
+SCANNERS = ("flat_panel", "cone_beam", "multi_slice", "thick_slice", "micro")
 
 
 def add_evaluate_command(commands: Any) -> None:

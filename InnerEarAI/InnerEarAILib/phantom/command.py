@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-SCANNERS = ("flat_panel", "cone_beam", "multi_slice", "micro")
+SCANNERS = ("flat_panel", "cone_beam", "multi_slice", "thick_slice", "micro")
 STATES = ("fresh", "dry", "embalmed", "embedded")
 SIDES = ("left", "right", "random")
 

@@ -33,7 +33,13 @@ SIDE_CHOICES: tuple[SideChoice, ...] = get_args(SideChoice)
 EAR_FROM_MIDLINE_MM = 42.0
 """How far the vestibule lies from the midsagittal plane."""
 
-FIELD_MM: Mapping[ScannerKind, float] = {"flat_panel": 28.0, "cone_beam": 32.0, "multi_slice": 50.0, "micro": 14.0}
+FIELD_MM: Mapping[ScannerKind, float] = {
+    "flat_panel": 28.0,
+    "cone_beam": 32.0,
+    "multi_slice": 50.0,
+    "thick_slice": 50.0,
+    "micro": 14.0,
+}
 """Edge of the cubic field round an ear: what these scanners are used at, less where their voxels are many."""
 
 HEAD_FIELD_MM = np.array([160.0, 100.0, 50.0])

@@ -12,8 +12,9 @@ import numpy as np
 
 from InnerEarAILib.volume import Grid, InputError
 
-ScannerKind = Literal["flat_panel", "cone_beam", "multi_slice", "micro"]
+ScannerKind = Literal["flat_panel", "cone_beam", "multi_slice", "thick_slice", "micro"]
 SCANNER_KINDS: tuple[ScannerKind, ...] = get_args(ScannerKind)
+"""Multi-slice CT has the protocol of a temporal bone, thick-slice CT is a multi-slice scanner's routine head."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,26 @@ def _multi_slice(rng: np.random.Generator) -> Scanner:
     )
 
 
+def _thick_slice(rng: np.random.Generator) -> Scanner:
+    kernel, fwhm, overshoot, noise, correlation = _KERNELS[int(rng.integers(len(_KERNELS)))]
+    in_plane = rng.uniform(0.35, 0.6)
+    thickness = rng.uniform(0.8, 1.6)
+    width = max(fwhm * rng.uniform(0.95, 1.35), 1.1 * in_plane)
+    along = float(np.clip(correlation + rng.normal(0, 0.05), -0.1, 0.5))
+    return Scanner(
+        kind="thick_slice",
+        kernel=kernel,
+        # Slices touch or overlap, by up to a half.
+        spacing_mm=(in_plane, in_plane, thickness * rng.uniform(0.5, 1.0)),
+        fwhm_mm=(width, width, thickness),
+        overshoot=overshoot * rng.uniform(0.6, 1.4),
+        noise_hounsfield=noise * rng.uniform(0.3, 1.2),
+        noise_correlation=(along, along, float(rng.uniform(0.1, 0.5))),
+        artefacts=_sample_artefacts(rng, rings=6.0, cupping=20.0, bar=80.0, motion_mm=0.8),
+        storage=_sample_storage(rng, calibrated=0.9),
+    )
+
+
 def _micro(rng: np.random.Generator) -> Scanner:
     spacing = rng.uniform(0.02, 0.06)
     fwhm = spacing * rng.uniform(1.5, 2.5)
@@ -227,7 +248,13 @@ _KERNELS = (
     ("soft", 1.05, 0.00, 18.0, 0.50),
 )
 
-_SAMPLERS = {"flat_panel": _flat_panel, "cone_beam": _cone_beam, "multi_slice": _multi_slice, "micro": _micro}
+_SAMPLERS = {
+    "flat_panel": _flat_panel,
+    "cone_beam": _cone_beam,
+    "multi_slice": _multi_slice,
+    "thick_slice": _thick_slice,
+    "micro": _micro,
+}
 
 
 def _sample_artefacts(
