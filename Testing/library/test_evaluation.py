@@ -293,12 +293,28 @@ def test_tables_say_what_was_measured(tmp_path):
     assert made["Detection"].rows[0][6] == "2 of 2"
     assert made["Landmarks"].rows[0][2].startswith("0.30 ± 0.28 (0.30)")
     assert made["Uncertainty"].rows[2][3] == "1.0"
+    assert "Spearman" not in made["Uncertainty"].note  # two ears tell no order
     ((original, _, dice, change),) = orientation_changes(outcome.figures)
     assert original == "good"
     assert change < 0 < dice
     text = made["Segmentation"].markdown()
     assert text.count("\n| ") == 4
     assert all(line.count("|") == 9 for line in text.splitlines() if line.startswith("|"))
+
+
+def ear_of(dice, deviation):
+    figures = compare(case(), scan_result([painted_ear("right", CENTRE)]), 0.0)
+    return replace(figures.ears[0], dice=dice, mean_standard_deviation=deviation)
+
+
+def test_the_uncertainty_table_says_whether_the_signal_tells_how_good_an_ear_is():
+    ears = [ear_of(0.96, 7e-4), ear_of(0.94, 9e-4), ear_of(0.8, 3e-3), replace(ear_of(0.0, 1e-5), found=False)]
+    figures = compare(case(), scan_result([painted_ear("right", CENTRE)]), 0.0)
+    cases = [replace(figures, name=str(number), ears=(ear,)) for number, ear in enumerate(ears)]
+    turned = replace(figures, name="turned", group="turned 40° oblique", ears=(ear_of(0.96, 1e-1),))
+    (note,) = (table.note for table in tables([*cases, turned]) if table.title == "Uncertainty")
+    assert "3 ears" in note
+    assert "-1.00" in note
 
 
 def test_report_is_files_that_hold_the_figures(tmp_path):

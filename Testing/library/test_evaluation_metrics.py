@@ -11,6 +11,7 @@ from InnerEarAILib.evaluation.metrics import (
     landmark_errors_mm,
     mean_of_all,
     paired_test,
+    rank_correlation,
     roc_area,
     segmentation_metrics,
     summarise,
@@ -158,3 +159,13 @@ def test_paired_test_is_the_tabulated_one():
     assert outcome.p_value == pytest.approx(2 / 64)
     assert paired_test([1.0, 2.0], [1.0, 2.0]).p_value == 1.0
     assert paired_test([1.0, float("nan")], [2.0, 2.0]).pairs == 1
+
+
+def test_rank_correlation_asks_for_order_alone():
+    falling = rank_correlation([1e-4, 1e-3, 2e-3, 1e-2], [0.97, 0.95, 0.9, 0.2])
+    assert (falling.pairs, falling.coefficient) == (4, pytest.approx(-1.0))
+    # Ranks 1 2 3 4 against 1 3 2 4: 1 - 6 · 2 / (4 · 15).
+    assert rank_correlation([1, 2, 3, 4], [10, 30, 20, 40]).coefficient == pytest.approx(0.8)
+    assert rank_correlation([1, 2, 3, float("nan")], [1, 2, 3, 0]).pairs == 3
+    assert math.isnan(rank_correlation([1, 2], [1, 2]).coefficient)
+    assert math.isnan(rank_correlation([1, 1, 1], [1, 2, 3]).coefficient)

@@ -88,6 +88,21 @@ class PairedTest:
     p_value: float
 
 
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Spearman's rank correlation of two figures of the same ears.
+
+    Attributes:
+        pairs: for which both figures exist.
+        coefficient: -1 to 1; NaN of fewer than three pairs, or where one figure is the same throughout.
+        p_value: two-sided; NaN with the coefficient.
+    """
+
+    pairs: int
+    coefficient: float
+    p_value: float
+
+
 def segmentation_metrics(
     found: np.ndarray, truth: np.ndarray, spacing_mm: Iterable[float] = (1.0, 1.0, 1.0)
 ) -> SegmentationMetrics:
@@ -220,6 +235,20 @@ def paired_test(first: Iterable[float], second: Iterable[float]) -> PairedTest:
         return PairedTest(len(pairs), 0.0, 1.0)
     outcome = stats.wilcoxon(pairs[:, 0], pairs[:, 1])
     return PairedTest(len(pairs), float(outcome.statistic), float(outcome.pvalue))
+
+
+def rank_correlation(first: Iterable[float], second: Iterable[float]) -> RankCorrelation:
+    """Do two figures rise and fall together? Pairs with a figure that does not exist are left out.
+
+    Raises:
+        ValueError: if there are not as many of the one as of the other.
+    """
+    pairs = np.array(list(zip(first, second, strict=True)), float).reshape(-1, 2)
+    pairs = pairs[np.isfinite(pairs).all(1)]
+    if len(pairs) < 3 or (pairs == pairs[0]).all(0).any():
+        return RankCorrelation(len(pairs), NAN, NAN)
+    outcome = stats.spearmanr(pairs[:, 0], pairs[:, 1])
+    return RankCorrelation(len(pairs), float(outcome.statistic), float(outcome.pvalue))
 
 
 def _check_shapes(first: np.ndarray, second: np.ndarray) -> None:

@@ -16,6 +16,7 @@ from InnerEarAILib.evaluation.report import write_text
 from InnerEarAILib.evaluation.tables import (
     by_group,
     calibration,
+    deviation_against_dice,
     orientation_changes,
     tables,
     usual_standard_deviation,
@@ -48,6 +49,9 @@ def card_figures(outcome: Outcome) -> dict[str, Any]:
             "voxels": [voxels for voxels, _ in counts],
             "wrong": [wrong for _, wrong in counts],
         }
+    told = deviation_against_dice(cases)
+    if np.isfinite(told.coefficient):
+        figures[EVALUATION_KEY]["rank_correlation_of_deviation_and_dice"] = round(told.coefficient, 3)
     changes = [abs(change) for _, _, _, change in orientation_changes(cases)]
     if changes:
         figures[EVALUATION_KEY]["largest_change_of_dice_by_orientation"] = round(max(changes), 4)

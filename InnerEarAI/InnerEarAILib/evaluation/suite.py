@@ -28,7 +28,7 @@ _EARS = (
     ("multi_slice", "fresh", "otosclerosis", "multi-slice, otosclerosis", (1, 2, 0, 1)),
     ("multi_slice", "fresh", "ossification", "multi-slice, ossification", (0, 2, 0, 1)),
     ("multi_slice", "fresh", "incomplete_partition", "multi-slice, incomplete partition", (0, 2, 0, 1)),
-    ("thick_slice", "fresh", "normal", "thick-slice, fresh", (0, 5, 0, 1)),
+    ("thick_slice", "fresh", "normal", "thick-slice, fresh", (0, 4, 0, 1)),
 )
 
 _EARLESS = (("knee", (1, 3, 2, 8)), ("brain", (0, 2, 1, 6)), ("water", (0, 0, 0, 3)), ("air", (0, 1, 0, 1)))

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures, EarFigures
-from InnerEarAILib.evaluation.metrics import PAPER_VOXEL_MM, Summary, summarise
+from InnerEarAILib.evaluation.metrics import PAPER_VOXEL_MM, RankCorrelation, Summary, rank_correlation, summarise
 from InnerEarAILib.evaluation.suite import EARLESS_PREFIX, NORMAL_GROUPS, TURNED_PREFIX
 
 USUAL_SHARE = 0.95
@@ -182,10 +182,18 @@ def deviation_table(cases: Sequence[CaseFigures]) -> Table:
         if summary.count:
             times = summary.mean / usual.mean if usual.count else float("nan")
             rows.append((group, str(summary.count), _scientific(summary), _number(times, 1)))
+    told = deviation_against_dice(cases)
+    correlation = (
+        f" Rank correlation with the DSC over the {told.pairs} ears that were found (Spearman): "
+        f"{told.coefficient:.2f}, p = {told.p_value:.2g}."
+        if np.isfinite(told.coefficient)
+        else ""
+    )
     return Table(
         "Uncertainty",
         "Standard deviation over the ten views, mean per voxel of the region; against the mean of normal ears "
-        f"({_scientific(usual)}). Where there was no ear and none was found, the region is the middle of the scan.",
+        f"({_scientific(usual)}). Where there was no ear and none was found, the region is the middle of the scan."
+        f"{correlation}",
         ("group", "regions", "mean ± SD (median)", "times normal"),
         tuple(rows),
     )
@@ -250,6 +258,12 @@ def deviations(case: CaseFigures) -> list[float]:
 def normal_deviations(cases: Iterable[CaseFigures]) -> Summary:
     """Mean standard deviations of the normal ears."""
     return summarise(value for case in cases if case.group in NORMAL_GROUPS for value in deviations(case))
+
+
+def deviation_against_dice(cases: Iterable[CaseFigures]) -> RankCorrelation:
+    """Does the signal tell how good a result is? Over the found ears but those of turned copies, which count once."""
+    ears = [ear for case in cases if not case.group.startswith(TURNED_PREFIX) for ear in case.ears if ear.found]
+    return rank_correlation((ear.mean_standard_deviation for ear in ears), (ear.dice for ear in ears))
 
 
 def usual_standard_deviation(cases: Sequence[CaseFigures]) -> float | None:
