@@ -23,11 +23,12 @@ import torch
 from InnerEarAILib import __version__
 from InnerEarAILib.contrast_matching import match_contrast
 from InnerEarAILib.ear_result import EarResult, ScanResult, Side
+from InnerEarAILib.inference.chirality import side_of_ear
 from InnerEarAILib.inference.device import choose_device
 from InnerEarAILib.inference.locator import SAME_EAR_MM, EarCandidate, gather_candidates, locate_ears
 from InnerEarAILib.inference.postprocessing import THRESHOLD, labyrinth_mask, landmark_results, on_fine_lattice
 from InnerEarAILib.inference.predictor import Prediction, predict
-from InnerEarAILib.inference.quality import assess, centre_of_mass, is_inner_ear, side_by_chirality
+from InnerEarAILib.inference.quality import assess, centre_of_mass, is_inner_ear
 from InnerEarAILib.inference.warm_up import warm_up
 from InnerEarAILib.model_store import ModelError, choose_model, list_models, load_card, load_network
 from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
@@ -256,7 +257,7 @@ class _Route:
                     "A cavity that looked like a labyrinth was passed over: it lacks an ear's landmarks."
                 )
                 return None
-            side = side_by_chirality(landmarks, centre_of_mass(mask))
+            side = side_of_ear(landmarks, mask)
             spread = prediction.standard_deviation
             quality = assess(
                 mask,

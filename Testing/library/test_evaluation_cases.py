@@ -11,7 +11,8 @@ from InnerEarAILib.evaluation.cases import labelled_case
 from InnerEarAILib.evaluation.given_cases import anatomy_recipes, labelled_recipe, read_manifest, renamed_apart
 from InnerEarAILib.evaluation.phantom_cases import PhantomRecipe, described, drawn_phantom, finest_useful_mm
 from InnerEarAILib.evaluation.suite import NORMAL_GROUPS, suite
-from InnerEarAILib.inference.quality import centre_of_mass, side_by_chirality
+from InnerEarAILib.inference.chirality import side_by_chirality
+from InnerEarAILib.inference.quality import centre_of_mass
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.preprocessing import resample
 from InnerEarAILib.scan_files import write_volume

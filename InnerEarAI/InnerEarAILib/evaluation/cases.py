@@ -15,7 +15,7 @@ from typing import Any, get_args
 import numpy as np
 
 from InnerEarAILib.ear_result import LandmarkResult, Side
-from InnerEarAILib.inference.quality import side_by_chirality
+from InnerEarAILib.inference.chirality import side_by_chirality
 from InnerEarAILib.phantom.given_landmarks import read_landmarks
 from InnerEarAILib.scan_files import read_volume
 from InnerEarAILib.volume import InputError, Volume

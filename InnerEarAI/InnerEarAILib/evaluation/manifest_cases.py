@@ -12,7 +12,7 @@ import numpy as np
 from InnerEarAILib.ear_result import LandmarkResult
 from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, TrueEar
 from InnerEarAILib.evaluation.suite import plain_name
-from InnerEarAILib.inference.quality import side_by_chirality
+from InnerEarAILib.inference.chirality import side_by_chirality
 from InnerEarAILib.model_store import ModelCard
 from InnerEarAILib.training.configuration import ConfigurationError
 from InnerEarAILib.training.export import TAUGHT_KEY

@@ -1,4 +1,4 @@
-"""Is the result plausible? Side by chirality, volume, distances, and the paper's out-of-distribution signal."""
+"""Is the result plausible? Volume, distances, whole canals, and the paper's out-of-distribution signal."""
 
 from __future__ import annotations
 
@@ -25,9 +25,6 @@ TYPICAL_VOLUME_MM3 = (187.7, 24.4)
 UNUSUAL_DEVIATIONS = 3.0
 """A figure further than this many SDs from the mean is said to be unusual."""
 
-LEAST_HANDEDNESS = 0.15
-"""Smaller triple products decide no side. Of 48 real labyrinths the least certain has 0.19; the mean is 0.87."""
-
 IMPOSSIBLE_DEVIATIONS = 6.0
 """Landmarks further than this many SDs from their mean distance are not those of one inner ear; ours."""
 
@@ -37,34 +34,8 @@ LEAST_CONFIDENCE = 0.1
 UNCERTAIN_LANDMARK = 0.25
 """A landmark whose confidence is lower is mentioned."""
 
-
-def handedness(positions: Mapping[str, np.ndarray], centre_lps: np.ndarray) -> float:
-    """Chirality of a labyrinth: positive for a right ear, negative for a left one, whatever the pose.
-
-    The triple product of the unit vectors from the oval window to the helicotrema, the round window and the labyrinth's
-    centre of mass; -1 to 1.
-
-    Args:
-        positions: the three landmarks, LPS mm.
-        centre_lps: centre of mass of the labyrinth, LPS mm.
-    """
-    origin = positions["oval window"]
-    arms = np.array([positions["helicotrema"], positions["round window"], centre_lps]) - origin
-    lengths = np.linalg.norm(arms, axis=1, keepdims=True)
-    if (lengths < 1e-6).any():
-        return 0.0
-    return float(np.linalg.det(arms / lengths))
-
-
-def side_by_chirality(landmarks: tuple[LandmarkResult, ...], centre_lps: np.ndarray) -> Side | None:
-    """The side that the shape tells; None where a landmark is missing or astray, or the shape is undecided."""
-    positions = {m.name: m.position_lps for m in landmarks if m.position_lps is not None}
-    if len(positions) < 3 or not all(_possible(*distance) for distance in landmark_distances(landmarks).items()):
-        return None
-    value = handedness(positions, centre_lps)
-    if abs(value) < LEAST_HANDEDNESS:
-        return None
-    return "right" if value > 0 else "left"
+SIDE_LANDMARKS = ("helicotrema", "oval window")
+"""The side cannot be told without them; see inference.chirality."""
 
 
 def landmark_distances(landmarks: tuple[LandmarkResult, ...]) -> dict[str, float]:
@@ -81,7 +52,7 @@ def is_inner_ear(landmarks: tuple[LandmarkResult, ...]) -> bool:
     A cavity in any bone may look like a labyrinth to a network; its landmarks then lie anywhere or nowhere.
     """
     distances = landmark_distances(tuple(m for m in landmarks if m.confidence >= LEAST_CONFIDENCE))
-    return any(_possible(pair, distance) for pair, distance in distances.items())
+    return any(is_possible(pair, distance) for pair, distance in distances.items())
 
 
 def centre_of_mass(segmentation: Volume) -> np.ndarray:
@@ -143,7 +114,7 @@ def assess(
         )
     if side is None:
         flags.append("The shape does not tell left from right.")
-    elif any(m.confidence < UNCERTAIN_LANDMARK for m in landmarks):
+    elif any(m.confidence < UNCERTAIN_LANDMARK for m in landmarks if m.name in SIDE_LANDMARKS):
         flags.append(f"That this is a {side} ear rests on an uncertain landmark: check the side.")
     if side is not None and expected_side not in (None, side):
         flags.append(
@@ -160,6 +131,7 @@ def _unusual(what: str, value: float, unit: str, mean: float, deviation: float) 
     return [f"{what} is unusual: {value:.1f} {unit} (real ears {mean:.1f} ± {deviation:.1f})."]
 
 
-def _possible(pair: str, distance_mm: float) -> bool:
+def is_possible(pair: str, distance_mm: float) -> bool:
+    """Whether two landmarks of one inner ear can lie this far apart; `pair` as in TYPICAL_DISTANCES_MM."""
     mean, deviation = TYPICAL_DISTANCES_MM[pair]
     return abs(distance_mm - mean) <= IMPOSSIBLE_DEVIATIONS * deviation

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from InnerEarAILib.ear_result import LandmarkResult, Side
-from InnerEarAILib.inference.quality import side_by_chirality
+from InnerEarAILib.inference.chirality import side_by_chirality
 from InnerEarAILib.phantom.anatomy import NO_PART, Anatomy
 from InnerEarAILib.phantom.given_anatomy import GivenTissue, anatomy_from_label_map
 from InnerEarAILib.phantom.given_labyrinth import anatomy_from_labyrinth_labels, anatomy_from_mesh
