@@ -101,7 +101,10 @@ def assess(
         )
     parts = large_parts(segmentation)
     if parts > 1:
-        flags.append(f"The labyrinth is drawn in {parts} parts: bone or scar tissue may fill the lumen between them.")
+        flags.append(
+            f"The labyrinth is drawn in {parts} parts: bone or scar tissue may fill the lumen between them, "
+            "or the scan hardly shows it."
+        )
     for pair, distance in distances.items():
         flags += _unusual(f"The distance {pair}", distance, "mm", *TYPICAL_DISTANCES_MM[pair])
     if None not in (mean_standard_deviation, usual_standard_deviation) and (
