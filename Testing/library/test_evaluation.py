@@ -317,6 +317,19 @@ def test_the_uncertainty_table_says_whether_the_signal_tells_how_good_an_ear_is(
     assert "-1.00" in note
 
 
+def test_the_detection_table_says_whether_poor_results_are_flagged():
+    figures = compare(case(), scan_result([painted_ear("right", CENTRE)]), 0.0)
+    silent = replace(figures.ears[0], flags=(), mean_standard_deviation=1e-4)
+    ears = [replace(silent, dice=0.8), replace(silent, dice=0.7, flags=("Odd.",)), replace(silent, dice=0.95)]
+    cases = [replace(figures, name=str(number), ears=(ear,)) for number, ear in enumerate(ears)]
+    (note,) = (table.note for table in tables(cases) if table.title == "Detection")
+    assert "1 of the 2 found ears with a DSC below 0.9, and 0 of the 1 others" in note
+    usual = [replace(figures, name=f"usual {n}", ears=(replace(silent, dice=0.95),)) for n in range(20)]
+    unsure = replace(figures, name="unsure", ears=(replace(silent, dice=0.6, mean_standard_deviation=1.0),))
+    (note,) = (table.note for table in tables([*cases, *usual, unsure]) if table.title == "Detection")
+    assert "2 of the 3 found ears" in note
+
+
 def test_report_is_files_that_hold_the_figures(tmp_path):
     pytest.importorskip("matplotlib")
     outcome = outcome_of_many(tmp_path)

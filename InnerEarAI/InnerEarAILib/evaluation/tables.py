@@ -20,6 +20,9 @@ USUAL_SHARE = 0.95
 LEAST_NORMAL_EARS = 5
 """Fewer normal ears say nothing of what is usual."""
 
+POOR_DSC = 0.9
+"""A result below it should carry a flag; ours."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -150,7 +153,7 @@ def detection_table(cases: Sequence[CaseFigures]) -> Table:
         ears = [ear for case in members for ear in case.ears]
         found = [ear for ear in ears if ear.found]
         told = [ear.side_right for ear in found if ear.side_right is not None]
-        flagged = [ear for ear in found if ear.flags or (usual is not None and ear.mean_standard_deviation > usual)]
+        flagged = [ear for ear in found if is_flagged(ear, usual)]
         rows.append(
             (
                 group,
@@ -167,9 +170,32 @@ def detection_table(cases: Sequence[CaseFigures]) -> Table:
         "Detection",
         "False ears are labyrinths where there is none. Of a flagged ear the result says in words what is unusual; by "
         f"their standard deviation the uppermost {100 * (1 - USUAL_SHARE):.0f} % of normal ears are. Seconds are of "
-        "the route, mean over the scans.",
+        f"the route, mean over the scans.{_told_of_poor_ears(cases, usual)}",
         ("group", "scans", "ears found", "side right", "centre off (mm)", "false ears", "flagged", "seconds"),
         tuple(rows),
+    )
+
+
+def is_flagged(ear: EarFigures, usual: float | None) -> bool:
+    """Whether a result says that something is unusual.
+
+    Args:
+        ear: that was found.
+        usual: the largest mean standard deviation of normal ears, which a card that is being made does not hold yet;
+            None where nobody knows it.
+    """
+    return bool(ear.flags) or (usual is not None and ear.mean_standard_deviation > usual)
+
+
+def _told_of_poor_ears(cases: Sequence[CaseFigures], usual: float | None) -> str:
+    ears = [ear for case in cases for ear in case.ears if ear.found and np.isfinite(ear.dice)]
+    poor, good = [[ear for ear in ears if (ear.dice < POOR_DSC) == below] for below in (True, False)]
+    if not ears:
+        return ""
+    told, needless = [sum(is_flagged(ear, usual) for ear in some) for some in (poor, good)]
+    return (
+        f" Flagged are {told} of the {len(poor)} found ears with a DSC below {POOR_DSC:g}, and {needless} of the "
+        f"{len(good)} others."
     )
 
 
