@@ -36,7 +36,7 @@ def add_evaluate_command(commands: Any) -> None:
     )
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder of the evaluation")
     parser.add_argument("--models", type=Path, metavar="DIR", help="folder of the models (default: the shipped ones)")
-    parser.add_argument("--quick", action="store_true", help="with --card: six scans instead of about forty")
+    parser.add_argument("--quick", action="store_true", help="with --card: six scans instead of about fifty")
     parser.add_argument(
         "--update", action="store_true", help="with --card: write the figures into the card, and MODEL_CARD.md"
     )

@@ -26,8 +26,8 @@ _EARS = (
     ("flat_panel", "embalmed", "normal", "flat-panel, embalmed", (0, 2, 0, 1)),
     ("flat_panel", "embedded", "normal", "flat-panel, embedded", (0, 2, 0, 1)),
     ("multi_slice", "fresh", "otosclerosis", "multi-slice, otosclerosis", (1, 2, 0, 1)),
-    ("multi_slice", "fresh", "ossification", "multi-slice, ossification", (0, 2, 0, 1)),
-    ("multi_slice", "fresh", "incomplete_partition", "multi-slice, incomplete partition", (0, 2, 0, 1)),
+    ("multi_slice", "fresh", "ossification", "multi-slice, ossification", (0, 4, 0, 1)),
+    ("multi_slice", "fresh", "incomplete_partition", "multi-slice, incomplete partition", (0, 4, 0, 1)),
     ("thick_slice", "fresh", "normal", "thick-slice, fresh", (0, 4, 0, 1)),
 )
 
@@ -57,7 +57,7 @@ def suite(
     Args:
         model_spacing_mm: of the model, which decides how finely scans are drawn.
         role: of the model; a locator is judged on more heads and scans without an ear.
-        quick: six scans instead of about forty.
+        quick: six scans instead of about fifty.
         device: where the drawing is done.
     """
     finest_mm = finest_useful_mm(model_spacing_mm)
