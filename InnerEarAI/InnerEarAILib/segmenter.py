@@ -252,9 +252,9 @@ class _Route:
             mask = labyrinth_mask(self._fine_probability(prediction, grid, known), self.preset.postprocess, landmarks)
             if np.count_nonzero(mask.voxels) * np.prod(mask.spacing_mm) < LEAST_LABYRINTH_MM3:
                 return None
-            if prediction.heatmaps is not None and not is_inner_ear(landmarks):
+            if prediction.heatmaps is not None and not is_inner_ear(landmarks, mask):
                 self.progress.note(
-                    "A cavity that looked like a labyrinth was passed over: it lacks an ear's landmarks."
+                    "A cavity that looked like a labyrinth was passed over: an ear's landmarks or canals are missing."
                 )
                 return None
             side = side_of_ear(landmarks, mask)

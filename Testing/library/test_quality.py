@@ -88,19 +88,30 @@ def test_what_is_unusual_is_said(change, words):
         (RIGHT_EAR, True),
         ({"helicotrema": RIGHT_EAR["helicotrema"], "oval window": RIGHT_EAR["oval window"]}, True),
         ({"helicotrema": RIGHT_EAR["helicotrema"] * 2, "oval window": RIGHT_EAR["oval window"]}, False),
+        ({"oval window": RIGHT_EAR["oval window"], "round window": RIGHT_EAR["round window"]}, True),
         ({"oval window": RIGHT_EAR["oval window"]}, False),
         ({}, False),
     ],
 )
 def test_landmarks_apart_as_in_no_ear_are_no_ear(positions, expected):
-    assert is_inner_ear(found(positions)) is expected
+    assert is_inner_ear(found(positions), ball_with_canals()) is expected
 
 
 def test_landmarks_that_are_hardly_seen_are_no_ear():
     guessed = tuple(replace(landmark, confidence=0.08) for landmark in found(RIGHT_EAR))
-    assert not is_inner_ear(guessed)
-    assert not is_inner_ear((found(RIGHT_EAR)[0], *guessed[1:]))
-    assert is_inner_ear((*found(RIGHT_EAR)[:2], guessed[2]))
+    assert not is_inner_ear(guessed, ball_with_canals())
+    assert not is_inner_ear((found(RIGHT_EAR)[0], *guessed[1:]), ball_with_canals())
+    assert is_inner_ear((*found(RIGHT_EAR)[:2], guessed[2]), ball_with_canals())
+
+
+def test_two_windows_in_a_cavity_without_a_canal_are_no_ear():
+    windows = (replace(found(RIGHT_EAR)[0], confidence=0.0), *found(RIGHT_EAR)[1:])
+    assert is_inner_ear(windows, ball_with_canals(canals=1))
+    assert not is_inner_ear(windows, ball())
+    assert is_inner_ear(found(RIGHT_EAR), ball())  # coarse scans tear all canals
+    guessed = tuple(replace(landmark, confidence=0.2) for landmark in found(RIGHT_EAR))
+    assert is_inner_ear(guessed, ball_with_canals(canals=1))
+    assert not is_inner_ear(guessed, ball())
 
 
 def test_distances_leave_out_what_was_not_found():

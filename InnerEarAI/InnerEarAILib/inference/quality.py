@@ -46,13 +46,27 @@ def landmark_distances(landmarks: tuple[LandmarkResult, ...]) -> dict[str, float
     }
 
 
-def is_inner_ear(landmarks: tuple[LandmarkResult, ...]) -> bool:
-    """Whether at least two landmarks are more than a guess and lie as far apart as those of an inner ear can.
+def is_inner_ear(landmarks: tuple[LandmarkResult, ...], segmentation: Volume) -> bool:
+    """Whether there are a helicotrema and a window as far apart as in an inner ear, or any such two landmarks and a
+    whole canal.
 
-    A cavity in any bone may look like a labyrinth to a network; its landmarks then lie anywhere or nowhere.
+    A cavity in any bone may look like a labyrinth to a network; its landmarks then lie anywhere or nowhere, or two
+    openings of it pass for windows, but it neither coils nor closes a loop. Beside a canal two landmarks count that are
+    more than a guess (LEAST_CONFIDENCE); without one, which a coarse scan may hide, they have to be certain.
+
+    Args:
+        landmarks: the three landmarks.
+        segmentation: 1 labyrinth, 0 not.
     """
-    distances = landmark_distances(tuple(m for m in landmarks if m.confidence >= LEAST_CONFIDENCE))
-    return any(is_possible(pair, distance) for pair, distance in distances.items())
+    if any(pair.startswith("helicotrema") for pair in _pairs_of_an_ear(landmarks, UNCERTAIN_LANDMARK)):
+        return True
+    return bool(_pairs_of_an_ear(landmarks, LEAST_CONFIDENCE)) and closed_canals(segmentation) > 0
+
+
+def _pairs_of_an_ear(landmarks: tuple[LandmarkResult, ...], least_confidence: float) -> list[str]:
+    """The pairs of landmarks of at least this confidence that lie as far apart as those of one ear."""
+    trusted = tuple(m for m in landmarks if m.confidence >= least_confidence)
+    return [pair for pair, distance in landmark_distances(trusted).items() if is_possible(pair, distance)]
 
 
 def centre_of_mass(segmentation: Volume) -> np.ndarray:
