@@ -6,7 +6,6 @@ import csv
 from collections import Counter
 
 import pytest
-import torch
 
 from InnerEarAILib.cli import main
 from InnerEarAILib.evaluation import ablation
@@ -36,12 +35,7 @@ region_mm = 10.0
 """
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import statistics
 from dataclasses import dataclass
 
 import pytest
-import torch
 
 from InnerEarAILib.cli import main
 from InnerEarAILib.evaluation import phantom_cases
@@ -76,12 +75,7 @@ METHODS = {
 """By configuration."""
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

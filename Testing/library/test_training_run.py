@@ -25,12 +25,7 @@ SCRIPT = Path(__file__).with_name("tiny_training.py")
 LIBRARY = Path(__file__).parents[2] / "InnerEarAI"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
