@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ from InnerEarAILib.segmenter_options import SegmenterOptions
 from InnerEarAILib.volume import Grid, InputError, Volume
 
 FINE_SPACING_MM = 0.12
-"""Masks are written on a grid at least about this fine, so that the surface of a coarse model's labyrinth is smooth."""
+"""Masks are written on a grid at least this fine, so that the surface of a coarse model's labyrinth is smooth."""
 
 MASK_MARGIN_VOXELS = 6
 """Room left round the labyrinth when its probability is cut out for upsampling: more than the cubic kernel's reach."""
@@ -281,7 +282,7 @@ class _Route:
         if len(marked) == 0:
             return whole.crop((0, 0, 0), (1, 1, 1))
         near = whole.crop(marked.min(0) - MASK_MARGIN_VOXELS, marked.max(0) + 1 + MASK_MARGIN_VOXELS)
-        factor = max(1, round(self.card.spacing_mm / FINE_SPACING_MM))
+        factor = math.ceil(self.card.spacing_mm / FINE_SPACING_MM)
         return on_fine_lattice(near, self.card.spacing_mm / factor)
 
     def _told_apart(self, ears: list[EarResult]) -> list[EarResult]:

@@ -309,3 +309,25 @@ def oblique_grid(rng, centre, shape, spacing):
     affine[:3, :3] = Rotation.random(random_state=rng).as_matrix() @ np.diag(spacing)
     affine[:3, 3] = centre - affine[:3, :3] @ ((np.array(shape[::-1]) - 1) / 2)
     return Grid(shape, affine)
+
+
+def test_a_finer_truth_is_sharper_and_survives_the_disk_and_the_image_stays_the_same(tmp_path):
+    plain = render_anatomy(Ball(), 0.5, 18.0)
+    fine = render_anatomy(Ball(), 0.5, 18.0, truth_spacing_mm=0.1)
+    fine.save(tmp_path / "ball.safetensors")
+    grid = Grid.axis_aligned((90, 90, 90), 0.1, np.array([2.0, -1, 3]) - 4.45)
+    exact = truth(Ball(), Pose(), grid).labyrinth
+    errors = [
+        float((anatomy.truth_on(grid.shape, grid.affine_lps)[0] - exact).abs().mean())
+        for anatomy in (plain, fine, type(fine).load(tmp_path / "ball.safetensors"))
+    ]
+    assert errors[1] < 0.3 * errors[0]
+    assert errors[2] == errors[1]
+    assert torch.equal(fine.hounsfield, plain.hounsfield)
+
+
+def test_an_anatomy_without_a_labyrinth_has_no_finer_truth():
+    beside = render_anatomy(Ball(), 0.5, 4.0, centre=(20.0, 0, 0), truth_spacing_mm=0.1)
+    assert beside.fine_truth is None
+    share, _ = beside.truth_on((4, 4, 4), np.eye(4))
+    assert not share.any()

@@ -277,3 +277,13 @@ def test_weights_of_another_network_are_refused(tmp_path, undisturbed):
     trainer = tiny_trainer(tmp_path / "run", tiny_config(network={"widths": [4, 6, 10]}))
     with pytest.raises(ConfigurationError, match="another network"):
         trainer.begin_with(load_network(card), "tiny 1")
+
+
+def test_run_of_a_network_with_a_finer_level_begins_with_the_coarser_one(tmp_path, undisturbed):
+    card = load_card("tiny", undisturbed.folder / "last")
+    trainer = tiny_trainer(tmp_path / "run", tiny_config(network={"widths": [4, 4, 6, 8]}))
+    trainer.begin_with(load_network(card), "tiny 1")
+    deepest = load_network(card).encoder.levels[-1].state_dict()
+    for network in (trainer.network, trainer.average.network):
+        assert all(torch.equal(value, deepest[name]) for name, value in network.encoder.levels[-1].state_dict().items())
+    assert trainer.state.begun_with == "tiny 1"

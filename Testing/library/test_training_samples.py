@@ -52,7 +52,9 @@ def ball_anatomy(which: str) -> RenderedAnatomy:
 
 def source_of(tmp_path, **sampling) -> PhantomSource:
     settled = {"upright_share": 0.0, "near_share": 1.0, "near_mm": 0.4, "away_share": 0.0, "cut_share": 0.0}
-    sampling = PhantomSampling({"flat_panel": 1.0}, 0.5, (20.0, 20.0), **settled | sampling)
+    sampling = PhantomSampling(
+        **{"scanners": {"flat_panel": 1.0}, "finest_mm": 0.5, "region_mm": (20.0, 20.0)} | settled | sampling
+    )
     recipe = AnatomyRecipe(3, {"temporal_bone": 1.0}, 0.5, 32.0)
     return PhantomSource(AnatomyPool(tmp_path, recipe, 4), sampling, 0.5, 32, seed=3)
 
@@ -94,6 +96,16 @@ def test_sample_of_a_finished_pool_is_always_the_same(tmp_path):
     assert np.array_equal(first.image, again.image)
     assert np.array_equal(first.landmarks_kji, again.landmarks_kji)
     assert not np.array_equal(first.image, other.image)
+
+
+def test_scanner_is_no_finer_than_the_anatomy_was_drawn(tmp_path):
+    anatomy = ball_anatomy("oval window")
+    as_drawn, finer, coarser = (
+        source_of(tmp_path, finest_mm=finest_mm).sample_of(anatomy, np.random.default_rng(1)).image
+        for finest_mm in (anatomy.spacing_mm, anatomy.spacing_mm / 4, anatomy.spacing_mm * 2)
+    )
+    assert np.array_equal(as_drawn, finer)
+    assert not np.array_equal(as_drawn, coarser)
 
 
 def test_pool_lets_go_of_the_oldest_anatomy(tmp_path, monkeypatch):

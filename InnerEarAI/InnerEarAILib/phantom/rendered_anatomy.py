@@ -16,9 +16,7 @@ from torch.nn import functional as F
 
 from InnerEarAILib.phantom.anatomy import Anatomy, PhantomEar, Rendering
 from InnerEarAILib.phantom.lattice import affine_points, interpolate, interpolate_grid
-
-FULL_SHARE = 255
-"""Stored value of a voxel that is labyrinth throughout."""
+from InnerEarAILib.phantom.truth_lattice import FULL_SHARE, TruthLattice
 
 SOFT_TISSUE_HOUNSFIELD = 40
 """CT number beyond the lattice: a temporal bone lies in a head."""
@@ -41,6 +39,7 @@ class RenderedAnatomy:
         origin: (3,) mm, centre of voxel (0, 0, 0) in the anatomy's frame.
         ears: the labyrinths that it holds.
         outside_hounsfield: CT number beyond the lattice.
+        fine_truth: the labyrinth on a finer lattice, where it was drawn; the copies have none.
     """
 
     hounsfield: Tensor
@@ -50,6 +49,7 @@ class RenderedAnatomy:
     origin: np.ndarray
     ears: tuple[PhantomEar, ...]
     outside_hounsfield: float = SOFT_TISSUE_HOUNSFIELD
+    fine_truth: TruthLattice | None = None
     _copies: list[RenderedAnatomy] = field(default_factory=list, repr=False, compare=False)
 
     @property
@@ -70,7 +70,8 @@ class RenderedAnatomy:
     def to(self, device: torch.device | str) -> RenderedAnatomy:
         """The same on another device."""
         moved = {name: getattr(self, name).to(device) for name in ("hounsfield", "labyrinth", "part")}
-        return replace(self, **moved, _copies=[])
+        fine_truth = None if self.fine_truth is None else self.fine_truth.to(device)
+        return replace(self, **moved, fine_truth=fine_truth, _copies=[])
 
     def render(self, points: Tensor, edge_mm: float) -> Rendering:
         """Samples the lattice; see Anatomy.render. A voxel much wider than the lattice reads a coarser copy of it."""
@@ -98,7 +99,10 @@ class RenderedAnatomy:
     def truth_on(self, shape: tuple[int, int, int], affine: np.ndarray) -> tuple[Tensor, Tensor]:
         """Labyrinth share (float32, 0 to 1) and part (uint8), each (k, j, i), on a grid as in `hounsfield_on`."""
         to_indices = self._to_indices @ affine
-        share = interpolate_grid(self.labyrinth, shape, to_indices, 0.0).div_(FULL_SHARE)
+        if self.fine_truth is None:
+            share = interpolate_grid(self.labyrinth, shape, to_indices, 0.0).div_(FULL_SHARE)
+        else:
+            share = self.fine_truth.share_on(shape, affine)
         return share, interpolate_grid(self.part, shape, to_indices, 0.0, nearest=True).to(torch.uint8)
 
     @property
@@ -134,8 +138,11 @@ class RenderedAnatomy:
             "origin": np.asarray(self.origin, float).tolist(),
             "outside_hounsfield": self.outside_hounsfield,
             "ears": ears,
+            "fine_truth": None if self.fine_truth is None else self.fine_truth.described(),
         }
         lattices = {name: getattr(self, name).cpu().contiguous() for name in ("hounsfield", "labyrinth", "part")}
+        if self.fine_truth is not None:
+            lattices["fine_truth"] = self.fine_truth.share.cpu().contiguous()
         unfinished = path.with_name(path.name + ".part")
         try:
             save_file(lattices, unfinished, {"rendered_anatomy": json.dumps(described)})
@@ -149,6 +156,8 @@ class RenderedAnatomy:
         with safe_open(path, "pt") as file:
             described = json.loads(file.metadata()["rendered_anatomy"])
             lattices = {name: file.get_tensor(name) for name in ("hounsfield", "labyrinth", "part")}
+            fine = described.get("fine_truth")
+            fine_truth = None if fine is None else TruthLattice.from_described(file.get_tensor("fine_truth"), fine)
         ears = tuple(
             PhantomEar(ear["side"], {n: np.array(p) for n, p in ear["landmarks"].items()}, ear["measures"])
             for ear in described["ears"]
@@ -159,6 +168,7 @@ class RenderedAnatomy:
             origin=np.array(described["origin"]),
             ears=ears,
             outside_hounsfield=described["outside_hounsfield"],
+            fine_truth=fine_truth,
         )
 
 
@@ -169,6 +179,7 @@ def render_anatomy(
     centre: Sequence[float] = (0.0, 0.0, 0.0),
     device: torch.device | str = "cpu",
     outside_hounsfield: float = SOFT_TISSUE_HOUNSFIELD,
+    truth_spacing_mm: float | None = None,
 ) -> RenderedAnatomy:
     """Draws an anatomy onto a cubic lattice.
 
@@ -179,6 +190,7 @@ def render_anatomy(
         centre: (3,) mm, centre of the box in the anatomy's frame.
         device: where the work is done and the lattice is kept.
         outside_hounsfield: CT number that scans find beyond the box.
+        truth_spacing_mm: edge of the voxels of `fine_truth`, in the box round all labyrinths; None draws none.
     """
     counts = np.maximum(np.round(np.broadcast_to(np.asarray(extent_mm, float), 3) / spacing_mm).astype(int), 1)
     shape = tuple(int(n) for n in counts[::-1])
@@ -196,7 +208,26 @@ def render_anatomy(
         hounsfield[layers] = drawn.hounsfield.round().clamp(-32768, 32767).to(torch.int16).reshape(block)
         labyrinth[layers] = (drawn.labyrinth.clamp(0, 1) * FULL_SHARE).round().to(torch.uint8).reshape(block)
         part[layers] = drawn.part.reshape(block)
-    return RenderedAnatomy(hounsfield, labyrinth, part, spacing_mm, origin, anatomy.ears, outside_hounsfield)
+    rendered = RenderedAnatomy(hounsfield, labyrinth, part, spacing_mm, origin, anatomy.ears, outside_hounsfield)
+    return rendered if truth_spacing_mm is None else with_fine_truth(rendered, anatomy, truth_spacing_mm)
+
+
+def with_fine_truth(rendered: RenderedAnatomy, anatomy: Anatomy, spacing_mm: float) -> RenderedAnatomy:
+    """A drawn anatomy with its labyrinths on a lattice of their own; unchanged where it shows none.
+
+    Args:
+        rendered: as `render_anatomy` drew it.
+        anatomy: what was drawn.
+        spacing_mm: edge of the voxels of the truth.
+    """
+    marked = torch.nonzero(rendered.labyrinth)
+    if not len(marked):
+        return rendered
+    low, high = (
+        rendered.origin + rendered.spacing_mm * (marked_kji.cpu().numpy()[::-1] + step)
+        for marked_kji, step in ((marked.amin(0), -1), (marked.amax(0), 1))
+    )
+    return replace(rendered, fine_truth=TruthLattice.drawn(anatomy, low, high, spacing_mm, rendered.device))
 
 
 def layers_at_once(shape: tuple[int, int, int], points: int = 1_000_000) -> int:
@@ -220,5 +251,6 @@ def _half_as_fine(level: RenderedAnatomy) -> RenderedAnatomy:
         part=F.max_pool3d(part, 2)[0, 0].to(torch.uint8),
         spacing_mm=2 * level.spacing_mm,
         origin=np.asarray(level.origin) + level.spacing_mm / 2,
+        fine_truth=None,
         _copies=[],
     )

@@ -52,7 +52,7 @@ class PhantomData:
 
     Attributes:
         anatomies: kinds of anatomies and their shares; see AnatomyRecipe.
-        anatomy_spacing_mm, anatomy_extent_mm: see AnatomyRecipe.
+        anatomy_spacing_mm, anatomy_extent_mm, truth_spacing_mm: see AnatomyRecipe.
         pool_size: anatomies kept on disk.
         at_start: anatomies drawn before training begins.
         at_most: anatomies drawn in all.
@@ -65,6 +65,7 @@ class PhantomData:
     anatomy_spacing_mm: float
     anatomy_extent_mm: float
     sampling: PhantomSampling
+    truth_spacing_mm: float | None = None
     pool_size: int = 150
     at_start: int = 12
     at_most: int = 150
@@ -193,7 +194,9 @@ def _open_phantom(
 ) -> Iterator[TrainingData]:
     sampling = dataclass_of(PhantomSampling, table.pop("sampling", {}), "[data.sampling]")
     data = dataclass_of(PhantomData, {**table, "sampling": sampling}, "[data]")
-    recipe = AnatomyRecipe(config.seed, data.anatomies, data.anatomy_spacing_mm, data.anatomy_extent_mm)
+    recipe = AnatomyRecipe(
+        config.seed, data.anatomies, data.anatomy_spacing_mm, data.anatomy_extent_mm, data.truth_spacing_mm
+    )
     pool = AnatomyPool(folder, recipe, data.pool_size)
     for number in range(data.validation_anatomies):
         say(f"Validation anatomy {number + 1} of {data.validation_anatomies}")

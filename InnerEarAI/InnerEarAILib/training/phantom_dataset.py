@@ -129,7 +129,9 @@ class PhantomSource:
 
     def _scan(self, rendered: RenderedAnatomy, rng: np.random.Generator) -> tuple[Volume, Pose, Grid, Grid]:
         sampling = self.sampling
-        scanner = coarsened(sample_scanner(rng, _drawn(sampling.scanners, rng)), sampling.finest_mm)
+        # An anatomy that was drawn on a coarser lattice has nothing finer to show.
+        finest_mm = max(sampling.finest_mm, rendered.spacing_mm)
+        scanner = coarsened(sample_scanner(rng, _drawn(sampling.scanners, rng)), finest_mm)
         tilt = sampling.tilt_degrees if rng.random() < sampling.upright_share else 180.0
         pose = sample_pose(rng, mirror=bool(rng.random() < 0.5), tilt_degrees=tilt)
         pose = replace(pose, size=float(rng.uniform(*sampling.size)))

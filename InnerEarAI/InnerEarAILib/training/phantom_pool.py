@@ -34,12 +34,14 @@ class AnatomyRecipe:
         shares: how often each kind is drawn: "temporal_bone", "head", "earless", by relative weight.
         spacing_mm: lattice of the drawings; no coarser than half the sharpest scanner's resolution.
         extent_mm: edge of the drawn cube by kind; a head is drawn whole.
+        truth_spacing_mm: lattice of a temporal bone's labyrinth; None: that of the drawing.
     """
 
     seed: int
     shares: Mapping[str, float]
     spacing_mm: float
     extent_mm: float
+    truth_spacing_mm: float | None = None
 
     def draw(self, stage: str, number: int) -> RenderedAnatomy:
         """Anatomy `number` of a stage (TRAINING or VALIDATION); the same arguments give the same anatomy."""
@@ -153,7 +155,9 @@ def _grow_until(pool: AnatomyPool, anatomies: int) -> None:
 def _temporal_bone(recipe: AnatomyRecipe, rng: np.random.Generator) -> RenderedAnatomy:
     from InnerEarAILib.phantom.temporal_bone import sample_temporal_bone
 
-    return render_anatomy(sample_temporal_bone(rng), recipe.spacing_mm, recipe.extent_mm)
+    return render_anatomy(
+        sample_temporal_bone(rng), recipe.spacing_mm, recipe.extent_mm, truth_spacing_mm=recipe.truth_spacing_mm
+    )
 
 
 def _head(recipe: AnatomyRecipe, rng: np.random.Generator) -> RenderedAnatomy:

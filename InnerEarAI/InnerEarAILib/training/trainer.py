@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from InnerEarAILib.networks.dual_head_unet import DualHeadUNet
+from InnerEarAILib.networks.finer_level import begin_finer, is_one_level_finer
 from InnerEarAILib.networks.methods import build_network
 from InnerEarAILib.training.checkpoint import load_checkpoint, save_checkpoint
 from InnerEarAILib.training.configuration import ConfigurationError, TrainingConfig
@@ -143,18 +145,22 @@ class Trainer:
         """Begins with the weights of a trained network, whose heatmaps have their final shape from the first pass on.
 
         Args:
-            trained: a network of the same configuration.
+            trained: a network of the same configuration, or of all its levels but the finest.
             name: of the model and its version, for the card.
 
         Raises:
             ConfigurationError: if it is another network.
         """
-        if trained.config != self.config.network:
+        if trained.config == self.config.network:
+            self.network.load_state_dict(trained.state_dict())
+        elif isinstance(trained, DualHeadUNet) and is_one_level_finer(self.config.network, trained.config):
+            begin_finer(self.network, trained)
+        else:
             raise ConfigurationError(
-                f"{name} is another network than this configuration describes; give the configuration its [network]."
+                f"{name} is another network than this configuration describes; give the configuration its [network], "
+                "or that with one finer level before it."
             )
-        for network in (self.network, self.average.network):
-            network.load_state_dict(trained.state_dict())
+        self.average.network.load_state_dict(self.network.state_dict())
         self.state.begun_with = name
 
     def run(self) -> ValidationFigures | None:
