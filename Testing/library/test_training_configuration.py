@@ -150,7 +150,8 @@ def test_missing_entry_is_said(tmp_path):
 
 def test_name_that_is_no_configuration_lists_those_there_are():
     with pytest.raises(
-        ConfigurationError, match=r"autocasnet.*, clinical, gold, heatmaps_only, .*locator, .*segmentation_only"
+        ConfigurationError,
+        match=r"autocasnet.*, clinical, clinical_coarse, gold, heatmaps_only, .*locator, .*segmentation_only",
     ):
         read_configuration("silver")
 

@@ -17,7 +17,7 @@ bone), and blow the noise of an empty tile up to unit variance.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -179,13 +179,18 @@ class Decoder(nn.Module):
 
     def forward(self, encoder_maps: list[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The output and, while training, its terminals, finest first."""
-        decoder_map = encoder_maps[-1]
         terminals: list[Tensor] = []
-        for level in reversed(range(len(self.levels))):
-            decoder_map = self.levels[level](decoder_map, encoder_maps[level])
+        for level, decoder_map in self.climb(encoder_maps):
             if self.training and 1 <= level <= len(self.terminals):
                 terminals.append(self.terminals[level - 1](decoder_map))
         return self.output(decoder_map), tuple(reversed(terminals))
+
+    def climb(self, encoder_maps: list[Tensor]) -> Iterator[tuple[int, Tensor]]:
+        """The decoder's map of every level with the level's number, from the lowest up to 0."""
+        decoder_map = encoder_maps[-1]
+        for level in reversed(range(len(self.levels))):
+            decoder_map = self.levels[level](decoder_map, encoder_maps[level])
+            yield level, decoder_map
 
 
 class DualHeadUNet(nn.Module):

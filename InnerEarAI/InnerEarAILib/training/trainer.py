@@ -26,7 +26,7 @@ from InnerEarAILib.training.objectives import make_objective, stage_at
 from InnerEarAILib.training.optimiser import MovingAverage, make_optimiser
 from InnerEarAILib.training.processes import Processes
 from InnerEarAILib.training.run_folder import MetricsTable
-from InnerEarAILib.training.samples import Batch, SampleSource, TrainingSample
+from InnerEarAILib.training.samples import Batch, SampleSource, TrainingSample, collate
 from InnerEarAILib.training.schedules import HeatmapShape
 from InnerEarAILib.training.validation import ValidationFigures, validate
 
@@ -43,6 +43,9 @@ COLUMNS = (
     "waiting_share",
     *(f"validation_{name}" for name in ValidationFigures.names()),
 )
+
+SAMPLES_SHOWN = 4
+"""Validation samples whose answers a finer network is fitted to at its beginning; ours."""
 
 RESERVED_SHARE = 0.03
 """Share of a time budget kept for the last validation and export, before their true length is known."""
@@ -154,7 +157,7 @@ class Trainer:
         if trained.config == self.config.network:
             self.network.load_state_dict(trained.state_dict())
         elif isinstance(trained, DualHeadUNet) and is_one_level_finer(self.config.network, trained.config):
-            begin_finer(self.network, trained)
+            begin_finer(self.network, trained, collate(self._validation[:SAMPLES_SHOWN]).image.to(self.device))
         else:
             raise ConfigurationError(
                 f"{name} is another network than this configuration describes; give the configuration its [network], "
