@@ -285,3 +285,16 @@ def test_configuration_survives_the_way_through_a_dictionary():
 def test_a_wrong_configuration_is_named(values, complaint):
     with pytest.raises(ValueError, match=complaint):
         DualHeadUNetConfig.from_dict(values)
+
+
+@pytest.mark.parametrize(("dtype", "bar"), [(torch.float32, 0.02), (torch.bfloat16, 0.1)])
+@pytest.mark.parametrize("gradients", [True, False])
+def test_map_far_from_zero_is_normalised_as_well(dtype, bar, gradients):
+    """Kernels that take the square of the mean from the mean of the squares lose all digits here."""
+    generator = torch.Generator().manual_seed(5)
+    maps = (4 + 0.05 * torch.randn(1, 8, 48, 48, 48, generator=generator)).to(dtype)
+    maps = maps.to(memory_format=torch.channels_last_3d)
+    exact = torch.nn.functional.instance_norm(maps.double(), eps=1e-5)
+    with torch.set_grad_enabled(gradients):
+        normalised = InstanceNormalisation(8)(maps).detach()
+    assert (normalised.double() - exact).abs().max() < bar

@@ -66,7 +66,7 @@ def anatomy_recipes(
     for scanner in scanners:
         if scanner not in SCANNER_KINDS:
             raise InputError(f"There is no scanner '{scanner}'; choose one of {', '.join(SCANNER_KINDS)}.")
-        finest_mm = finest_useful_mm(model_spacing_mm)
+        finest_mm = finest_useful_mm(model_spacing_mm, scanner)
         recipe = GivenRecipe(_number(labyrinth, scanner), labyrinth, landmarks, tissues, scanner, finest_mm)
         name = f"{plain_name(labyrinth.stem)}_{plain_name(scanner.replace('_', '-'))}"
         recipes.append(_anatomy_recipe(recipe, name, f"{group or 'real anatomy'}, {scanner.replace('_', '-')}", device))

@@ -46,6 +46,9 @@ SHARE_OF_MODEL_VOXEL = 0.72
 """Scans and drawings are made no finer than this share of the model's voxels, within the two limits: what is finer
 costs much and is averaged away on the model's own grid."""
 
+COARSE_SCANNERS: tuple[ScannerKind, ...] = ("multi_slice", "thick_slice")
+"""Scanners to which a lattice of COARSEST_MM shows all that they resolve (0.5 mm and more)."""
+
 TILT_DEGREES = 8.0
 """Standard deviation of the patient's tilt about each axis."""
 
@@ -98,8 +101,10 @@ class GivenRecipe:
     finest_mm: float = COARSEST_MM
 
 
-def finest_useful_mm(model_spacing_mm: float) -> float:
-    """Voxel edge below which scans need not be drawn for a model of this spacing."""
+def finest_useful_mm(model_spacing_mm: float, scanner: ScannerKind) -> float:
+    """Voxel edge below which scans of a scanner need not be drawn for a model of this spacing."""
+    if scanner in COARSE_SCANNERS:
+        return COARSEST_MM
     return float(np.clip(round(SHARE_OF_MODEL_VOXEL * model_spacing_mm, 3), FINEST_MM, COARSEST_MM))
 
 

@@ -68,7 +68,7 @@ def draw_phantom_set(
 
 
 def _draw(number: int, folder: Path, files: dict[str, str], wanted: PhantomSet) -> None:
-    finest_mm = finest_useful_mm(wanted.model_spacing_mm)
+    finest_mm = finest_useful_mm(wanted.model_spacing_mm, wanted.scanner)
     recipe = PhantomRecipe(FIRST_NUMBER + number, "ear", wanted.scanner, finest_mm=finest_mm)
     case = drawn_phantom(recipe, files["scan"], "drawn")
     (ear,) = case.ears

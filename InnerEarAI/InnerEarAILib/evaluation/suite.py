@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, turned
 from InnerEarAILib.evaluation.phantom_cases import PhantomRecipe, described, drawn_phantom, finest_useful_mm
 from InnerEarAILib.model_store import Role
+from InnerEarAILib.phantom.scanner import ScannerKind
 
 NORMAL_GROUPS = ("multi-slice, fresh", "cone-beam, fresh", "flat-panel, fresh")
 """Normal ears of living patients: the first rows, and what "usual" means for the uncertainty."""
@@ -60,12 +61,17 @@ def suite(
         quick: six scans instead of about fifty.
         device: where the drawing is done.
     """
-    finest_mm = finest_useful_mm(model_spacing_mm)
     plan = _PLANS[role, quick]
 
-    def group_of(first: int, counts: tuple[int, ...], group: str, *what: str) -> list[CaseRecipe]:
+    def group_of(
+        first: int, counts: tuple[int, ...], group: str, kind: str, scanner: ScannerKind, *what: str
+    ) -> list[CaseRecipe]:
+        finest_mm = finest_useful_mm(model_spacing_mm, scanner)
         numbers = range(first, first + counts[plan])
-        return [_recipe(PhantomRecipe(number, *what, finest_mm=finest_mm), group, device) for number in numbers]
+        return [
+            _recipe(PhantomRecipe(number, kind, scanner, *what, finest_mm=finest_mm), group, device)
+            for number in numbers
+        ]
 
     groups = []
     # Numbers are given out for many more cases than are used, so that a larger suite keeps the cases of this one.
