@@ -151,7 +151,7 @@ def test_missing_entry_is_said(tmp_path):
 def test_name_that_is_no_configuration_lists_those_there_are():
     with pytest.raises(
         ConfigurationError,
-        match=r"autocasnet.*, clinical, clinical_coarse, gold, heatmaps_only, .*locator, .*segmentation_only",
+        match=r"autocasnet.*, clinical, clinical_fine, gold, heatmaps_only, .*locator, .*segmentation_only",
     ):
         read_configuration("silver")
 
