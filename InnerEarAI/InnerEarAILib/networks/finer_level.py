@@ -18,7 +18,6 @@ from InnerEarAILib.networks.dual_head_unet import Decoder, DecoderLevel, DualHea
 LINEAR_FROM = 4.0
 """Added to what is passed through an activation, which from there on is about the identity."""
 
-
 OTHERS_SHARE = 0.1
 """What is left of the initial weights of other channels where one is passed on."""
 
@@ -54,10 +53,10 @@ def begin_finer(network: DualHeadUNet, trained: DualHeadUNet, images: Tensor) ->
     answers = trained(functional.avg_pool3d(images, 2))
     for head, answer in (("segmentation_head", answers.segmentation), ("heatmap_head", answers.heatmaps)):
         if answer is not None:
-            begin_decoder(getattr(network, head), getattr(trained, head), maps, answer)
+            _begin_decoder(getattr(network, head), getattr(trained, head), maps, answer)
 
 
-def begin_decoder(decoder: Decoder, trained: Decoder, maps: list[Tensor], answer: Tensor) -> None:
+def _begin_decoder(decoder: Decoder, trained: Decoder, maps: list[Tensor], answer: Tensor) -> None:
     """Gives a decoder the weights of a trained one without its finest level.
 
     Args:
