@@ -78,6 +78,13 @@ def interpolate_grid(
     return result.add_(outside) if outside else result
 
 
+def lattice_affine(spacing_mm: float, origin: np.ndarray) -> np.ndarray:
+    """(4, 4), maps indices (i, j, k, 1) of a cubic lattice to its frame, where voxel (0, 0, 0) lies at `origin`."""
+    matrix = np.diag([spacing_mm] * 3 + [1.0])
+    matrix[:3, 3] = origin
+    return matrix
+
+
 def affine_points(shape: tuple[int, int, int], affine: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     """Positions of all voxels of a grid under an affine map, in the order of the voxels.
 

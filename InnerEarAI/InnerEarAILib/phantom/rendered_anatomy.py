@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from InnerEarAILib.phantom.anatomy import Anatomy, PhantomEar, Rendering
-from InnerEarAILib.phantom.lattice import affine_points, interpolate, interpolate_grid
+from InnerEarAILib.phantom.lattice import affine_points, interpolate, interpolate_grid, lattice_affine
 from InnerEarAILib.phantom.truth_lattice import FULL_SHARE, TruthLattice
 
 SOFT_TISSUE_HOUNSFIELD = 40
@@ -108,9 +108,7 @@ class RenderedAnatomy:
     @property
     def _to_indices(self) -> np.ndarray:
         """(4, 4), maps the anatomy's frame to indices (i, j, k)."""
-        matrix = np.diag([1 / self.spacing_mm] * 3 + [1.0])
-        matrix[:3, 3] = -np.asarray(self.origin) / self.spacing_mm
-        return matrix
+        return np.linalg.inv(lattice_affine(self.spacing_mm, self.origin))
 
     def coarser(self, edge_mm: float) -> RenderedAnatomy:
         """The copy of this lattice whose voxels come closest to `edge_mm` from below; itself where none is."""
@@ -200,9 +198,7 @@ def render_anatomy(
     part = torch.empty(shape, dtype=torch.uint8, device=device)
     for first in range(0, shape[0], layers_at_once(shape)):
         layers = slice(first, min(first + layers_at_once(shape), shape[0]))
-        affine = np.diag([spacing_mm] * 3 + [1.0])
-        affine[:3, 3] = origin
-        affine[2, 3] += first * spacing_mm
+        affine = lattice_affine(spacing_mm, origin + np.array([0, 0, first * spacing_mm]))
         block = (layers.stop - layers.start, *shape[1:])
         drawn = anatomy.render(affine_points(block, affine, device), spacing_mm)
         hounsfield[layers] = drawn.hounsfield.round().clamp(-32768, 32767).to(torch.int16).reshape(block)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from InnerEarAILib.phantom.anatomy import Anatomy, truth_at
-from InnerEarAILib.phantom.lattice import affine_points, interpolate_grid
+from InnerEarAILib.phantom.lattice import affine_points, interpolate_grid, lattice_affine
 
 FULL_SHARE = 255
 """Stored value of a voxel that is labyrinth throughout."""
@@ -38,14 +38,14 @@ class TruthLattice:
         """The truth of an anatomy in the box from `low` to `high`, (3,) mm each in its frame."""
         counts = np.ceil((high - low) / spacing_mm).astype(int) + 1
         shape = tuple(int(n) for n in counts[::-1])
-        points = affine_points(shape, _affine(spacing_mm, low), device)
+        points = affine_points(shape, lattice_affine(spacing_mm, low), device)
         share, _ = truth_at(anatomy, points, spacing_mm)
         stored = (share.clamp(0, 1) * FULL_SHARE).round().to(torch.uint8).reshape(shape)
         return TruthLattice(stored, spacing_mm, np.asarray(low, float))
 
     def share_on(self, shape: tuple[int, int, int], affine: np.ndarray) -> Tensor:
         """Shares 0 to 1, (k, j, i) float32, on a grid whose affine (4, 4) maps indices (i, j, k, 1) to the frame."""
-        to_indices = np.linalg.inv(_affine(self.spacing_mm, self.origin)) @ affine
+        to_indices = np.linalg.inv(lattice_affine(self.spacing_mm, self.origin)) @ affine
         return interpolate_grid(self.share, shape, to_indices, 0.0).div_(FULL_SHARE)
 
     def to(self, device: torch.device | str) -> TruthLattice:
@@ -60,9 +60,3 @@ class TruthLattice:
     def from_described(share: Tensor, values: Mapping[str, Any]) -> TruthLattice:
         """What `described` told of these shares."""
         return TruthLattice(share, values["spacing_mm"], np.array(values["origin"]))
-
-
-def _affine(spacing_mm: float, origin: np.ndarray) -> np.ndarray:
-    matrix = np.diag([spacing_mm] * 3 + [1.0])
-    matrix[:3, 3] = origin
-    return matrix
