@@ -98,6 +98,18 @@ def test_sample_of_a_finished_pool_is_always_the_same(tmp_path):
     assert not np.array_equal(first.image, other.image)
 
 
+def test_scans_that_end_below_dense_bone_show_it_larger_and_flat(tmp_path):
+    anatomy = ball_anatomy("oval window")
+    whole, clipped = (
+        source_of(tmp_path, clipped_share=share, clipped_hounsfield=(600.0, 600.0))
+        .sample_of(anatomy, np.random.default_rng(2))
+        .image
+        for share in (0.0, 1.0)
+    )
+    bright = [int((image > (image.min() + image.max()) / 2).sum()) for image in (whole, clipped)]
+    assert bright[1] > 1.2 * bright[0]
+
+
 def test_scanner_is_no_finer_than_the_anatomy_was_drawn(tmp_path):
     anatomy = ball_anatomy("oval window")
     as_drawn, finer, coarser = (

@@ -50,6 +50,8 @@ class PhantomSampling:
         size: range of the factor by which an anatomy is made smaller or larger than it was drawn.
         oblique_share: share of scans whose grid is tilted against the patient's axes.
         cut_share: share of scans that do not cover the whole region.
+        clipped_share: share of scans whose CT numbers end below dense bone, as exports of a display window do.
+        clipped_hounsfield: range of the CT number where they end.
         contrast: factor of the normalised intensities, drawn from 1 ± this.
         rim_mm: the label is the labyrinth widened by this much. At a locator's spacing a labyrinth is 200 voxels
             in a tile of a quarter million, too few to learn from quickly; with a rim it is a thousand.
@@ -67,6 +69,8 @@ class PhantomSampling:
     size: tuple[float, float] = (1.0, 1.0)
     oblique_share: float = 0.2
     cut_share: float = 0.1
+    clipped_share: float = 0.0
+    clipped_hounsfield: tuple[float, float] = (700.0, 2400.0)
     contrast: float = 0.15
     rim_mm: float = 0.0
 
@@ -143,6 +147,9 @@ class PhantomSource:
         if rng.random() < sampling.cut_share:
             edge = self.tile_voxels * self.spacing_mm
             grid = replace(grid, affine_lps=_moved(grid.affine_lps, rng.uniform(-0.3, 0.3, 3) * edge))
+        if rng.random() < sampling.clipped_share:
+            highest = float(rng.uniform(*sampling.clipped_hounsfield))
+            scanner = replace(scanner, storage=replace(scanner.storage, highest=highest))
         voxels = scan_rendered(rendered, scanner, pose, grid, rng).cpu().numpy()
         return Volume(voxels, grid.affine_lps), pose, tile, region
 
