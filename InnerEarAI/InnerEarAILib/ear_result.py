@@ -37,8 +37,9 @@ class Quality:
     Attributes:
         volume_mm3: volume of the segmented labyrinth.
         distances_mm: distances between landmarks, keys such as "helicotrema–oval window"; only of found ones.
-        mean_standard_deviation: standard deviation over the TTA views, mean over the voxels of the evaluated region
-            (the paper's out-of-distribution signal); None with a single view.
+        mean_standard_deviation: standard deviation over the TTA views, mean over the voxels of the region round the
+            ear (the paper's out-of-distribution signal), where what lies outside the scan counts as sure; None with a
+            single view.
         flags: one sentence for each thing that is unusual; empty where nothing is.
         closed_canals: semicircular canals that are drawn without a gap, 0 to 3; None where nobody counted.
     """
@@ -55,12 +56,12 @@ class EarResult:
     """The labyrinth of one ear.
 
     Attributes:
-        side: told by chirality, or what the user asked for where that is undecided.
+        side: told by chirality; where that is undecided by the place beside the other ear, or as the user asked.
         segmentation: uint8, 1 labyrinth, 0 not; on a fine lattice along the patient's axes that all ears share, or on a
             part of the scan's own grid.
         landmarks: in the order of LANDMARK_NAMES.
-        uncertainty: float32, standard deviation of the labyrinth probability over the TTA views, 0 to 0.5, on the same
-            region as the network saw; None with a single view ("not computed").
+        uncertainty: float32, standard deviation of the labyrinth probability over the TTA views, 0 to 0.5, in the
+            region round the ear; None with a single view ("not computed").
         quality: plausibility figures and flags.
     """
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from InnerEarAILib.inference.device import DeviceError
+from InnerEarAILib.inference.memory import is_out_of_memory
 from InnerEarAILib.model_store import ModelError
 from InnerEarAILib.progress import Cancelled
 from InnerEarAILib.volume import InputError
@@ -35,14 +37,13 @@ class Failure:
 def failure_of(error: BaseException) -> Failure:
     """The failure behind an exception, of whatever type."""
     sentence = " ".join(str(error).split())
-    if isinstance(error, InputError):
+    if isinstance(error, (InputError, DeviceError)):
         return Failure("input", sentence, EXIT_BAD_INPUT)
     if isinstance(error, ModelError):
         return Failure("model", sentence, EXIT_BAD_INPUT)
     if isinstance(error, (Cancelled, KeyboardInterrupt)):
         return Failure("cancelled", "Cancelled; nothing was written.", EXIT_CANCELLED)
-    # By name: torch, whose exception this also is, need not have been imported.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return Failure(
             "memory",
             "There is not enough memory; close other programs, or crop the scan to the temporal bone.",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,11 +25,18 @@ from InnerEarAILib import __version__
 from InnerEarAILib.contrast_matching import match_contrast
 from InnerEarAILib.ear_result import EarResult, ScanResult, Side
 from InnerEarAILib.inference.chirality import side_of_ear
-from InnerEarAILib.inference.device import choose_device
+from InnerEarAILib.inference.device import choose_device, why_no_gpu
 from InnerEarAILib.inference.locator import SAME_EAR_MM, EarCandidate, gather_candidates, locate_ears
-from InnerEarAILib.inference.postprocessing import THRESHOLD, labyrinth_mask, landmark_results, on_fine_lattice
+from InnerEarAILib.inference.postprocessing import (
+    THRESHOLD,
+    labyrinth_mask,
+    landmark_results,
+    on_fine_lattice,
+    on_voxels_of,
+)
 from InnerEarAILib.inference.predictor import Prediction, predict
-from InnerEarAILib.inference.quality import assess, centre_of_mass, is_inner_ear
+from InnerEarAILib.inference.quality import assess, is_inner_ear, reaches_end
+from InnerEarAILib.inference.sides import with_sides
 from InnerEarAILib.inference.warm_up import warm_up
 from InnerEarAILib.model_store import ModelError, choose_model, list_models, load_card, load_network
 from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
@@ -51,8 +58,17 @@ part that is seen has another middle than the whole, and one looks again; ours."
 MOST_LOOKS = 3
 """Looks at most for the middle of an ear; ours."""
 
+MOST_MARKS = 4
+"""Places of the whole scan at most that are drawn to find two ears; ours."""
+
+NEAR_END_VOXELS = 1.5
+"""A labyrinth that ends nearer to the end of a scan than this many of the model's voxels may go on beyond it; ours."""
+
 LEAST_LABYRINTH_MM3 = 60.0
 """A smaller segmentation is no labyrinth (smallest of 71 real ones: 140 mm³)."""
+
+DrawnEar = tuple[EarResult, Side | None]
+"""An ear, and the side that its shape tells."""
 
 
 def segment(
@@ -107,6 +123,8 @@ class _Route:
         self.preset = self.options.resolved()
         self.device = choose_device(self.options.device)
         self.progress = replace(self.progress, on_note=self._note(self.progress))
+        if self.options.device == "auto" and torch.cuda.is_available() and self.device.type == "cpu":
+            self.progress.note(f"The GPU is not used: {why_no_gpu()}.")
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -123,18 +141,19 @@ class _Route:
         if self.card.network.get("heads") == "heatmaps":
             raise ModelError(f"The model {self.card.name} finds landmarks alone; choose one that draws the labyrinth.")
         self.progress.step(f"Loading the model {self.card.name}")
-        self.network = load_network(self.card, self.device)
+        # On the CPU: each prediction takes its own copy to where memory suffices.
+        self.network = load_network(self.card, "cpu")
         warm_up(self.network, self.card, self.device)
 
     def locate(self) -> tuple[EarCandidate, ...]:
         locator = load_card("locator", self.models_directory)
         self.provenance["locator.sha256"] = locator.weights_sha256
-        network = load_network(locator, self.device)
+        network = load_network(locator, "cpu")
         return locate_ears(self.volume, network, locator, self.device, self.progress)
 
-    def ears_at(self, candidates: Sequence[EarCandidate]) -> list[EarResult]:
+    def ears_at(self, candidates: Sequence[EarCandidate]) -> list[DrawnEar]:
         """The ears round places, at most two, each once: a mark beside an ear leads to it again."""
-        ears: list[EarResult] = []
+        ears: list[DrawnEar] = []
         middles: list[np.ndarray] = []
         for candidate in candidates:
             if len(ears) == 2:
@@ -169,35 +188,28 @@ class _Route:
                 break
         return grid
 
-    def ears_of_the_whole_scan(self) -> list[EarResult]:
-        """The paper's way: everything is looked at; two ears are told apart by where they lie."""
+    def ears_of_the_whole_scan(self) -> list[DrawnEar]:
+        """The paper's way: everything is looked at; each ear is what is found in the region round it."""
         corners = self.volume.grid.corners_lps()
         grid = lattice_grid(corners.min(0), corners.max(0), self.card.spacing_mm, self.card.tile_voxels)
         prediction, known = self._predicted(grid)
-        candidates = gather_candidates(prediction.probability, grid, LEAST_LABYRINTH_MM3)
-        if len(candidates) < 2:
-            ear = self._composed(prediction, known, grid) if candidates else None
-            return [] if ear is None else [ear]
-        ears = []
-        for candidate in candidates:
-            window = _window(grid, candidate.centre_lps, self._region_voxels())
-            # A view's own peaks are those of the whole scan, of one ear or the other: they tell nothing of this ear.
-            part = replace(
-                prediction,
-                probability=prediction.probability[window],
-                standard_deviation=None
-                if prediction.standard_deviation is None
-                else prediction.standard_deviation[window],
-                heatmaps=None if prediction.heatmaps is None else prediction.heatmaps[(slice(None), *window)],
-                view_peaks=(),
-            )
+        prediction.probability[~known] = 0
+        marks = gather_candidates(prediction.probability, grid, LEAST_LABYRINTH_MM3, MOST_MARKS)
+        ears: list[DrawnEar] = []
+        for mark in marks:
+            if len(ears) == 2:
+                break
+            window = _window(grid, mark.centre_lps, self._region_voxels())
+            part = _part(prediction, window, alone=len(marks) == 1)
             start_ijk = [axis.start for axis in window][::-1]
             part_grid = Grid.axis_aligned(part.probability.shape, grid.spacing_mm, grid.to_lps(start_ijk))
-            ears.append(self._composed(part, known[window], part_grid))
-        return [ear for ear in ears if ear is not None]
+            ear = self._composed(part, known[window], part_grid)
+            if ear is not None:
+                ears.append(ear)
+        return ears
 
-    def result(self, ears: list[EarResult]) -> ScanResult:
-        ears = self._wanted(self._told_apart(ears))
+    def result(self, drawn: list[DrawnEar]) -> ScanResult:
+        ears = self._wanted(with_sides(drawn, self.options.ear))
         self.provenance |= {
             "model": self.card.name,
             "model.version": self.card.version,
@@ -243,10 +255,19 @@ class _Route:
                 agreeing_precisions=self.card.agreeing_precisions,
                 heatmaps=not only_middle,
             )
-        self.provenance |= {f"execution.{key}": value for key, value in prediction.execution.items()}
+        if not only_middle:
+            self._record(prediction.execution)
         return prediction, known
 
-    def _composed(self, prediction: Prediction, known: np.ndarray, grid: Grid) -> EarResult | None:
+    def _record(self, execution: Mapping[str, str | float | int | bool]) -> None:
+        """How the last region was computed, and what had to be given up in any of them."""
+        before = self.provenance.get("execution.fallbacks", "none")
+        self.provenance |= {f"execution.{key}": value for key, value in execution.items()}
+        if before != "none" and before != execution["fallbacks"]:
+            fallbacks = [sentences for sentences in (before, execution["fallbacks"]) if sentences != "none"]
+            self.provenance["execution.fallbacks"] = " ".join(fallbacks)
+
+    def _composed(self, prediction: Prediction, known: np.ndarray, grid: Grid) -> DrawnEar | None:
         with self.timed("postprocessing"):
             self.progress.step("Drawing the labyrinth")
             landmarks = landmark_results(prediction.heatmaps, prediction.view_peaks, grid, self.card.heatmap_amplitude)
@@ -263,17 +284,25 @@ class _Route:
             quality = assess(
                 mask,
                 landmarks,
-                None if spread is None else float(spread[known].mean(dtype=np.float64)),
+                None if spread is None else self._mean_in_region(spread, known),
                 side,
-                self.options.ear if self.options.ear in ("left", "right") else None,
-                _touches_border((prediction.probability >= THRESHOLD) & known, known),
+                self._end_reached(mask, grid),
                 self.card.figures.get("usual_standard_deviation"),
             )
-            asked_for: Side = "left" if self.options.ear == "left" else "right"
             uncertainty = None if spread is None else Volume(spread, grid.affine_lps)
             if self.options.output_grid == "scan":
-                mask = _on_voxels_of(self.volume.grid, mask)
-            return EarResult(side or asked_for, mask, landmarks, uncertainty, quality)
+                mask = on_voxels_of(self.volume.grid, mask)
+            return EarResult(side or "right", mask, landmarks, uncertainty, quality), side
+
+    def _mean_in_region(self, spread: np.ndarray, known: np.ndarray) -> float:
+        """Over as many voxels for every scan: in a small field of view more of what is seen is the ear's surface."""
+        return float(spread.sum(where=known, dtype=np.float64)) / self._region_voxels() ** 3
+
+    def _end_reached(self, mask: Volume, grid: Grid) -> str | None:
+        within_mm = NEAR_END_VOXELS * self.card.spacing_mm
+        if reaches_end(mask, self.volume.grid, within_mm):
+            return "scan"
+        return "region that was looked at" if reaches_end(mask, grid, within_mm) else None
 
     def _fine_probability(self, prediction: Prediction, grid: Grid, known: np.ndarray) -> Volume:
         probability = np.where(known, prediction.probability, 0)
@@ -285,27 +314,13 @@ class _Route:
         factor = math.ceil(self.card.spacing_mm / FINE_SPACING_MM)
         return on_fine_lattice(near, self.card.spacing_mm / factor)
 
-    def _told_apart(self, ears: list[EarResult]) -> list[EarResult]:
-        """Two ears get two sides: by shape, or by place (the right ear has the smaller x) where shape says the same."""
-        if len(ears) < 2:
-            return ears
-        by_position = sorted(ears, key=lambda ear: centre_of_mass(ear.segmentation)[0])
-        told = []
-        for ear, expected in zip(by_position, ("right", "left"), strict=True):
-            if ear.side != expected:
-                flag = (
-                    f"By its shape this is a {ear.side} ear, by its place a {expected} one: the scan may be mirrored."
-                )
-                ear = replace(ear, quality=replace(ear.quality, flags=(*ear.quality.flags, flag)))
-            told.append(ear)
-        if told[0].side == told[1].side:
-            told = [replace(ear, side=side) for ear, side in zip(told, ("right", "left"), strict=True)]
-        return told
-
     def _wanted(self, ears: list[EarResult]) -> list[EarResult]:
         if self.options.ear == "both" and len(ears) == 1:
             self.progress.note(f"Two ears were asked for; only the {ears[0].side} one was found.")
-        if self.options.ear not in ("left", "right") or len(ears) < 2:
+        if self.options.ear not in ("left", "right"):
+            return ears
+        if len(ears) == 1 and ears[0].side != self.options.ear:
+            self.progress.note(f"No {self.options.ear} ear was found, only a {ears[0].side} one.")
             return ears
         return [ear for ear in ears if ear.side == self.options.ear]
 
@@ -323,28 +338,20 @@ class _Route:
         return keep
 
 
-def _on_voxels_of(grid: Grid, mask: Volume) -> Volume:
-    """The mask on the part of another grid that it covers."""
-    corners_kji = grid.to_indices(mask.grid.corners_lps())[:, ::-1]
-    start = np.maximum(np.floor(corners_kji.min(0)).astype(int), 0)
-    stop = np.minimum(np.ceil(corners_kji.max(0)).astype(int) + 1, grid.shape)
-    affine = grid.affine_lps.copy()
-    affine[:3, 3] = grid.to_lps(start[::-1])
-    part = Grid(tuple(int(n) for n in stop - start), affine)
-    share = resample(mask.with_voxels(mask.voxels.astype(np.float32)), part, cubic=False)
-    return Volume((np.nan_to_num(share) >= 0.5).astype(np.uint8), affine, mask.name)
-
-
-def _touches_border(mask: np.ndarray, known: np.ndarray | None = None) -> bool:
-    """Does the mask reach the end of the array, or voxels that the scan does not have?"""
-    faces = any(mask.take(end, axis).any() for axis in range(3) for end in (0, -1))
-    if known is None or known.all():
-        return faces
-    for axis in range(3):
-        m, k = np.moveaxis(mask, axis, 0), np.moveaxis(known, axis, 0)
-        if (m[:-1] & ~k[1:]).any() or (m[1:] & ~k[:-1]).any():
-            return True
-    return faces
+def _part(prediction: Prediction, window: tuple[slice, slice, slice], alone: bool) -> Prediction:
+    """What was predicted in a window. Each view has one peak in the whole scan: it tells of an ear that is alone."""
+    start_kji = np.array([axis.start for axis in window])
+    spread, heatmaps = prediction.standard_deviation, prediction.heatmaps
+    return replace(
+        prediction,
+        probability=prediction.probability[window],
+        standard_deviation=None if spread is None else spread[window],
+        heatmaps=None if heatmaps is None else heatmaps[(slice(None), *window)],
+        view_peaks=tuple(
+            tuple(replace(peak, index_kji=peak.index_kji - start_kji) for peak in view)
+            for view in (prediction.view_peaks if alone else ())
+        ),
+    )
 
 
 def _window(grid: Grid, centre_lps: np.ndarray, voxels: int) -> tuple[slice, slice, slice]:

@@ -42,6 +42,14 @@ class Grid:
         half_mm = (voxels - 1) / 2 * spacing_mm
         return Grid.axis_aligned((voxels,) * 3, spacing_mm, np.asarray(centre_lps, float) - half_mm)
 
+    def refined(self, factors_ijk: Sequence[int]) -> Grid:
+        """The same voxel box, each voxel divided by that many along i, j and k."""
+        factors = np.asarray(factors_ijk, int)
+        affine = self.affine_lps.copy()
+        affine[:3, :3] /= factors
+        affine[:3, 3] = self.to_lps((1 / factors - 1) / 2)
+        return Grid(tuple(int(n) for n in np.array(self.shape) * factors[::-1]), affine)
+
     @property
     def spacing_mm(self) -> np.ndarray:
         """Voxel edge lengths along (i, j, k), (3,)."""
@@ -106,7 +114,8 @@ class Volume:
         if np.abs(cosines).max() > AXES_TOLERANCE:
             raise InputError(
                 "The axes of the image are not perpendicular (a sheared or gantry-tilted scan); "
-                "resample it onto a straight grid first, for example with Slicer's Resample Scalar Volume."
+                "in Slicer, harden a transform above it if there is one, then resample it onto a straight volume "
+                "(module Resample Scalar/Vector/DWI Volume)."
             )
         object.__setattr__(self, "affine_lps", affine)
 

@@ -122,15 +122,14 @@ def _probe(lines: JsonLines, progress: Progress) -> None:
     import torch
 
     from InnerEarAILib.inference.calibration import calibrate
-    from InnerEarAILib.inference.device import describe_device, why_no_gpu
+    from InnerEarAILib.inference.device import describe_device, why_no_gpu, working_gpus
     from InnerEarAILib.model_store import list_models
 
     lines.send("started", torch=torch.__version__, seconds=lines.seconds())
     reason = why_no_gpu()
     if reason:
         lines.send("no_gpu", reason=reason)
-    gpus = [] if reason else [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
-    devices = [*gpus, torch.device("cpu")]
+    devices = [*working_gpus(), torch.device("cpu")]
     for device in devices:
         lines.send("device", name=str(device), description=describe_device(device))
     for device in devices:

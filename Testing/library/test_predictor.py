@@ -13,7 +13,7 @@ from InnerEarAILib.inference import merging, predictor
 from InnerEarAILib.inference.augmentation import choose_views
 from InnerEarAILib.inference.execution import (
     ExecutionPlan,
-    autotuned,
+    cudnn_settings,
     memory_ladder,
     prepared_network,
     usual_batch_size,
@@ -22,6 +22,7 @@ from InnerEarAILib.inference.predictor import predict
 from InnerEarAILib.landmarks import decode_heatmap, encode_heatmap
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig, NetworkOutput
 from InnerEarAILib.progress import Cancelled, Progress
+from InnerEarAILib.volume import InputError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 TILE, OVERLAP = 16, 5
@@ -155,6 +156,16 @@ def test_large_results_in_a_file_are_those_in_memory(monkeypatch):
         np.testing.assert_array_equal(getattr(prediction, name), getattr(expected, name))
 
 
+def test_a_disk_without_room_for_large_results_is_said_in_a_sentence(monkeypatch):
+    def full(descriptor, offset, size):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(merging, "LARGEST_IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(merging.os, "posix_fallocate", full)
+    with pytest.raises(InputError, match=r"temporary files, .* has no room for .* GiB"):
+        predict(small_network(), random_voxels((40, 16, 16)), tile=TILE, overlap=OVERLAP)
+
+
 def test_working_memory_does_not_grow_with_the_length_of_the_scan(monkeypatch):
     """What is allocated for merging, result and image aside, is the same for a scan of twice the length."""
     monkeypatch.setattr(merging, "LARGEST_IN_MEMORY_BYTES", 1000)
@@ -273,7 +284,13 @@ def test_a_network_without_finite_output_is_refused():
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: not enough memory")]
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: not enough memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+    ],
 )
 def test_a_smaller_batch_is_tried_when_memory_runs_out(error, monkeypatch):
     monkeypatch.setattr(Greedy, "error", error)
@@ -318,9 +335,18 @@ def test_small_tiles_fill_a_gpu_together_and_convolutions_are_tried_where_there_
     assert [usual_batch_size(CUDA, tile) for tile in (128, 64, 16)] == [4, 32, 32]
     assert usual_batch_size(CPU, 64) == 1
     for plan, batches, tried in ((CUDA, 100, True), (CUDA, 3, False), (CPU, 100, False)):
-        with autotuned(ExecutionPlan(plan, plan, 1, "float32"), batches):
+        with cudnn_settings(ExecutionPlan(plan, plan, 1, "float32"), batches):
             assert torch.backends.cudnn.benchmark == tried
     assert not torch.backends.cudnn.benchmark
+
+
+def test_float32_convolutions_of_a_gpu_are_not_rounded_and_the_process_keeps_its_settings():
+    precision = torch.backends.cudnn.conv
+    before = precision.fp32_precision
+    assert before == "tf32"
+    with cudnn_settings(ExecutionPlan(CUDA, CUDA, 1, "float16"), 3):
+        assert precision.fp32_precision == "ieee"
+    assert precision.fp32_precision == before
 
 
 def test_execution_is_recorded_as_plain_values():

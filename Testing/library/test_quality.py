@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from InnerEarAILib.ear_result import LandmarkResult
 from InnerEarAILib.inference.quality import (
@@ -11,10 +13,12 @@ from InnerEarAILib.inference.quality import (
     centre_of_mass,
     is_inner_ear,
     landmark_distances,
+    reaches_end,
 )
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.volume import Volume
 from library.ball_with_canals import ball_with_canals, split
+from library.painted_ear import grid_round
 
 # A right ear, mm from its oval window: helicotrema before and medial, round window below, bulk behind and medial.
 RIGHT_EAR = dict(zip(LANDMARK_NAMES, np.array([[3.6, -5.4, 0.2], [0, 0, 0], [1.2, -0.2, -2.7]]), strict=True))
@@ -34,9 +38,26 @@ def ball(radius_mm=3.55, spacing_mm=0.3):
     return Volume(inside.astype(np.uint8), affine)
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    angles=st.tuples(*[st.floats(-180, 180)] * 3),
+    axis=st.integers(0, 2),
+    room_mm=st.floats(0.3, 3.0).filter(lambda mm: abs(mm - 1) > 0.15),
+    upper=st.booleans(),
+)
+def test_a_labyrinth_reaches_the_end_of_a_scan_where_it_comes_near_a_face(angles, axis, room_mm, upper):
+    shape, radius_mm = ball(radius_mm=3.0), 3.0
+    grid = grid_round((0, 0, 0), 0.25, (30, 30, 30), angles)
+    towards = grid.directions[:, axis] * (1 if upper else -1)
+    end_mm = grid.shape[2 - axis] * 0.25 / 2
+    affine = shape.affine_lps.copy()
+    affine[:3, 3] += towards * (end_mm - radius_mm - room_mm)
+    assert reaches_end(Volume(shape.voxels, affine), grid, 1.0) == (room_mm < 1.0)
+
+
 def test_a_normal_ear_raises_no_flag():
     shape = ball_with_canals()
-    quality = assess(shape, found(RIGHT_EAR), 1e-3, "right", None, False, usual_standard_deviation=2e-3)
+    quality = assess(shape, found(RIGHT_EAR), 1e-3, "right", None, usual_standard_deviation=2e-3)
     assert quality.flags == ()
     assert quality.closed_canals == 3
     assert quality.volume_mm3 == pytest.approx(shape.voxels.sum() * 0.175**3)
@@ -49,9 +70,8 @@ def test_a_normal_ear_raises_no_flag():
         ({"segmentation": ball(radius_mm=2.0)}, "volume of the labyrinth is unusual"),
         ({"segmentation": ball_with_canals(torn=1)}, "drawn without a gap: 2 of 3"),
         ({"segmentation": split(ball_with_canals())}, "drawn in 2 parts"),
-        ({"expected_side": "left"}, "may be mirrored"),
         ({"side": None}, "does not tell left from right"),
-        ({"reaches_border": True}, "may be cut off"),
+        ({"reaches_end_of": "scan"}, "reaches the end of the scan and may be cut off"),
         ({"mean_standard_deviation": 5e-2}, "unusually unsure"),
         ({"landmarks": found(RIGHT_EAR | {"round window": np.array([1.2, -0.2, -6.0])})}, "distance oval window–round"),
         (
@@ -74,8 +94,7 @@ def test_what_is_unusual_is_said(change, words):
         "landmarks": found(RIGHT_EAR),
         "mean_standard_deviation": 1e-3,
         "side": "right",
-        "expected_side": None,
-        "reaches_border": False,
+        "reaches_end_of": None,
         "usual_standard_deviation": 2e-3,
     }
     flags = assess(**(case | change)).flags

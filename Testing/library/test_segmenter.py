@@ -5,13 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from InnerEarAILib import segmenter
+from InnerEarAILib.inference import device
 from InnerEarAILib.inference.locator import EarCandidate
 from InnerEarAILib.model_store import ModelCard, ModelError
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNetConfig
+from InnerEarAILib.preprocessing import resample
 from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.segmenter import SegmenterOptions, segment
 from InnerEarAILib.volume import InputError, Volume
@@ -217,14 +220,79 @@ def test_a_head_mirrored_front_to_back_is_noticed(head):
 
 
 def test_asking_for_the_wrong_ear_is_noticed(straight):
-    (ear,) = segment(straight, SegmenterOptions(preset="fast", ear="left")).ears
-    assert any("mirrored" in flag for flag in ear.quality.flags)
+    result = segment(straight, SegmenterOptions(preset="fast", ear="left"))
+    (ear,) = result.ears
+    assert ear.side == "right"
+    assert any("If it is the left ear, the scan may be mirrored" in flag for flag in ear.quality.flags)
+    assert "No left ear was found, only a right one." in result.notes
 
 
 def test_an_ear_at_the_edge_of_the_scan_is_said_to_be_cut_off(straight):
     cut = straight.crop((0, 0, 0), (straight.voxels.shape[0] // 2 + 8, *straight.voxels.shape[1:]))
     (ear,) = segment(cut, SegmenterOptions(preset="fast", locate=False)).ears
     assert any("cut off" in flag for flag in ear.quality.flags)
+
+
+def test_what_is_not_the_ear_does_not_reach_the_end_of_the_scan(straight):
+    voxels = straight.voxels.copy()
+    voxels[:4, :, :20] = 300  # read as labyrinth
+    marked = Volume(voxels, straight.affine_lps)
+    (ear,) = segment(marked, SegmenterOptions(preset="fast", locate=False, postprocess=True)).ears
+    assert not any("cut off" in flag for flag in ear.quality.flags)
+
+
+class WaveringNetwork(ReadingNetwork):
+    """As sure as the view lets it be: what it reads depends on the direction."""
+
+    def forward(self, image):
+        read = super().forward(image)
+        wavering = torch.linspace(-4, 4, image.shape[2])[:, None, None]
+        return read._replace(segmentation=(read.segmentation + wavering).clamp(-12, 12))
+
+
+def test_the_mean_uncertainty_does_not_depend_on_how_much_of_the_scan_is_looked_at(straight, monkeypatch):
+    monkeypatch.setattr(segmenter, "load_network", lambda card, device: WaveringNetwork())
+    (ear,) = segment(straight, SegmenterOptions(preset="standard")).ears
+    spread = ear.uncertainty.voxels
+    assert spread.max() > 0.05
+    assert ear.quality.mean_standard_deviation == pytest.approx(spread.mean(dtype=np.float64), rel=1e-5)
+    # The same ear in a field of view that ends within the region round it.
+    start = int(straight.grid.to_indices(ear.uncertainty.grid.to_lps((6, 6, 6)))[0])
+    small = straight.crop((0, 0, start), straight.voxels.shape)
+    (cropped,) = segment(small, SegmenterOptions(preset="standard")).ears
+    seen = np.isfinite(resample(small, cropped.uncertainty.grid))
+    expected = cropped.uncertainty.voxels[seen].sum(dtype=np.float64) / seen.size
+    assert seen.mean() < 0.95
+    assert cropped.quality.mean_standard_deviation == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_is_recorded_of_the_run_is_that_of_the_ear(straight, monkeypatch):
+    x, y, z = CENTRE
+    monkeypatch.setattr(segmenter, "locate_ears", marks((x + 3, y, z), (x, y, z - 16)))
+    result = segment(straight, SegmenterOptions(preset="standard"))
+    assert len(result.ears) == 1
+    assert result.provenance["execution.views"] == 10
+
+
+def test_a_false_mark_in_the_whole_scan_does_not_push_an_ear_out(head):
+    volume, _ = head
+    voxels = volume.voxels.copy()
+    middle = np.array(voxels.shape) // 2
+    around = tuple(slice(n - 10, n + 10) for n in middle)
+    voxels[around] = 1500
+    voxels[tuple(slice(n - 8, n + 8) for n in middle)] = 300  # 880 mm³ that read as labyrinth, more than an ear
+    options = SegmenterOptions(preset="paper", views=1, postprocess=True)
+    found = segment(Volume(voxels, volume.affine_lps), options).ears
+    assert [ear.side for ear in found] == ["right", "left"]
+
+
+def test_a_gpu_that_does_not_compute_is_mentioned(straight, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(device, "trouble_with", lambda gpu: "PyTorch cannot compute on it (no kernel image)")
+    result = segment(straight, SegmenterOptions(preset="fast"))
+    assert result.provenance["device"] == "cpu"
+    assert "The GPU is not used: PyTorch cannot compute on it (no kernel image)." in result.notes
 
 
 def test_one_view_computes_no_uncertainty(straight):

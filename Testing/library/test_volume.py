@@ -34,6 +34,14 @@ def test_centre_lies_amid_the_corners_half_a_voxel_beyond_the_centres(matrix):
     np.testing.assert_allclose(inside.max(0), np.array(SHAPE[::-1]) - 0.5, atol=1e-9)
 
 
+@given(affines(), st.tuples(*[st.integers(1, 4)] * 3))
+def test_a_refined_grid_fills_the_same_box_and_divides_every_voxel(matrix, factors):
+    grid = Grid(SHAPE, matrix)
+    fine = grid.refined(factors)
+    np.testing.assert_allclose(fine.corners_lps(), grid.corners_lps(), atol=1e-9)
+    np.testing.assert_allclose(fine.spacing_mm * factors, grid.spacing_mm, atol=1e-12)
+
+
 @given(affines(), indices)
 def test_simpleitk_places_every_voxel_where_the_volume_does(matrix, kji):
     volume = noisy_scan(matrix)

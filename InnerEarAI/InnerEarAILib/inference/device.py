@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -22,37 +23,64 @@ def choose_device(requested: str = "auto") -> torch.device:
     """The device to run on.
 
     Args:
-        requested: "auto" (the first CUDA device, else the CPU), "cpu", "cuda", or "cuda:1" and so on.
+        requested: "auto" (the first CUDA device that works, else the CPU), "cpu", "cuda", or "cuda:1" and so on.
 
     Raises:
-        DeviceError: if that device is not there, or the name is none of these.
+        DeviceError: if that device is not there or does not work, or the name is none of these.
     """
     import torch
 
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", requested):
         raise DeviceError(f"Unknown device '{requested}': choose auto, cpu, cuda, or cuda:1 for the second GPU.")
-    reason = why_no_gpu()
-    if requested == "cpu" or (requested == "auto" and reason):
+    if requested == "cpu":
         return torch.device("cpu")
-    if reason:
-        raise DeviceError(f"Device '{requested}' was asked for, but {reason}: use auto or cpu.")
+    if requested == "auto":
+        return next(iter(working_gpus()), torch.device("cpu"))
+    if not torch.cuda.is_available():
+        raise DeviceError(f"Device '{requested}' was asked for, but {why_no_gpu()}: use auto or cpu.")
     number = int(requested.partition(":")[2] or 0)
     if number >= torch.cuda.device_count():
         raise DeviceError(
             f"Device '{requested}' was asked for, but this computer has {torch.cuda.device_count()} GPU(s)."
         )
-    return torch.device("cuda", number)
+    device = torch.device("cuda", number)
+    if trouble := trouble_with(device):
+        raise DeviceError(f"Device '{requested}' was asked for, but {trouble}: use auto or cpu.")
+    return device
+
+
+def working_gpus() -> list[torch.device]:
+    """The CUDA devices that compute, in their order."""
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [device for device in (torch.device("cuda", n) for n in range(count)) if trouble_with(device) is None]
 
 
 def why_no_gpu() -> str | None:
-    """Why the CPU has to do, as the end of a sentence; None where there is a GPU."""
+    """Why the CPU has to do, as the end of a sentence; None where a GPU works."""
     import torch
 
     if torch.cuda.is_available():
-        return None
+        return None if working_gpus() else trouble_with(torch.device("cuda", 0))
     return f"PyTorch {torch.__version__} " + (
         "has no CUDA support" if torch.version.cuda is None else "finds no usable NVIDIA GPU"
     )
+
+
+@lru_cache
+def trouble_with(device: torch.device) -> str | None:
+    """Why a CUDA device that PyTorch lists does not compute, as the end of a sentence; None where it does.
+
+    A build of PyTorch may lack code for an old or a very new GPU, and a GPU may be full or taken.
+    """
+    import torch
+
+    try:
+        torch.ones(1, device=device).add_(1).cpu()
+    except (RuntimeError, AssertionError) as error:  # the latter from a build without CUDA
+        return f"PyTorch {torch.__version__} cannot compute on it ({str(error).splitlines()[0]})"
+    return None
 
 
 def describe_device(device: torch.device) -> str:
@@ -76,8 +104,9 @@ def choose_precision(requested: str, device: torch.device, agreeing: Sequence[st
 
     Returns:
         For "auto" the fastest agreeing format of the device: float16 on CUDA (shipped weights are stored in it, so it
-        rounds none of them), bfloat16 on a CPU with instructions for it (2.2 times as fast as float32 on two cores of
-        an AMD EPYC with AVX512-BF16, half-width network, 128³ tile), else float32.
+        rounds none of them) or, from compute capability 8.0 on, bfloat16 (cuDNN has it for those alone); bfloat16
+        on a CPU with instructions for it (2.2 times as fast as float32 on two cores of an AMD EPYC with AVX512-BF16,
+        half-width network, 128³ tile), else float32.
 
     Raises:
         ValueError: if the request is none of these.
@@ -88,10 +117,17 @@ def choose_precision(requested: str, device: torch.device, agreeing: Sequence[st
         raise ValueError(f"precision must be auto, {', '.join(PRECISIONS)}; got {requested!r}")
     preferred: tuple[Precision, ...] = ()
     if device.type == "cuda":
-        preferred = ("float16", "bfloat16")
+        preferred = ("float16", "bfloat16") if gpu_multiplies_bfloat16(device) else ("float16",)
     elif cpu_multiplies_bfloat16():
         preferred = ("bfloat16",)
     return next((precision for precision in preferred if precision in agreeing), "float32")
+
+
+def gpu_multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a CUDA device convolves bfloat16 by cuDNN; others would unfold every tile."""
+    import torch
+
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def cpu_multiplies_bfloat16() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from InnerEarAILib.inference.device import Precision
+from InnerEarAILib.inference.memory import is_out_of_memory
 from InnerEarAILib.inference.onednn import convolve_by_onednn
 from InnerEarAILib.networks.dual_head_unet import NetworkOutput
 from InnerEarAILib.progress import Progress
@@ -32,6 +33,9 @@ EXACT_LAYERS = ("segmentation_head.levels.0.convolutions.1", "segmentation_head.
 """What stays in float32 beside bfloat16: the last layers before the probability, whose rounding no normalisation
 follows. Rounded, they shift the whole surface of the labyrinth in one direction, the same in all views: on the embedded
 phantom Dice falls from 0.9995 to 0.9990 of float32. They cost a tenth of the time."""
+
+NO_ENGINE = "unable to find an engine"
+"""Said by cuDNN where no algorithm of a convolution fits, which memory is the usual reason of."""
 
 AUTOTUNED_BATCHES = 50
 """From so many batches on it pays to let cuDNN try which of its convolutions is the fastest; ours, not measured."""
@@ -103,7 +107,7 @@ def first_that_fits(
 
     Raises:
         ValueError: if the output is not finite in float32 either.
-        torch.OutOfMemoryError: if even the last plan needs too much.
+        RuntimeError: if even the last plan needs too much memory; see inference.memory.
     """
     remaining = deque(plans)
     fallbacks: list[str] = []
@@ -117,7 +121,7 @@ def first_that_fits(
             sentence = f"The network overflowed in {plan.precision}; it goes on in float32."
             remaining = deque(replace(other, precision="float32") for other in (plan, *remaining))
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error) or not remaining:
+            if not (is_out_of_memory(error) or NO_ENGINE in str(error)) or not remaining:
                 raise
             sentence = f"Memory did not suffice ({plan}); it goes on with: {remaining[0]}."
         # Out here the failed attempt's traceback is gone, and with it the last references to its tensors.
@@ -195,11 +199,27 @@ def outputs(
         yield travelling[0]
 
 
-def autotuned(plan: ExecutionPlan, batches: int) -> AbstractContextManager:
-    """Lets cuDNN choose its convolutions by trial where that many batches are worth the trials."""
-    if plan.device.type != "cuda" or batches < AUTOTUNED_BATCHES:
-        return nullcontext()
-    return torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=torch.backends.cudnn.allow_tf32)
+@contextmanager
+def cudnn_settings(plan: ExecutionPlan, batches: int) -> Iterator[None]:
+    """float32 that is float32 on a GPU, and convolutions chosen by trial where that many batches are worth the trials.
+
+    By default cuDNN rounds what float32 convolutions multiply to 10 bits (TF32). The process's own settings come back.
+    """
+    if plan.device.type != "cuda":
+        yield
+        return
+    cudnn = torch.backends.cudnn
+    # Newer versions of torch keep the precision of convolutions elsewhere, and complain of a mixture.
+    precision = (cudnn.conv, "fp32_precision", "ieee") if hasattr(cudnn, "conv") else (cudnn, "allow_tf32", False)
+    wanted = [precision, (cudnn, "benchmark", batches >= AUTOTUNED_BATCHES)]
+    before = [getattr(owner, name) for owner, name, _ in wanted]
+    try:
+        for owner, name, value in wanted:
+            setattr(owner, name, value)
+        yield
+    finally:
+        for (owner, name, _), value in zip(wanted, before, strict=True):
+            setattr(owner, name, value)
 
 
 def _exact_layers(network: nn.Module) -> dict[str, nn.Module]:
@@ -251,10 +271,3 @@ def _maps(output: NetworkOutput) -> Tensor:
     if output.heatmaps is not None:
         parts.append(output.heatmaps.float())
     return torch.cat(parts, dim=1)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    # The CPU allocator and cuDNN raise plain RuntimeErrors.
-    return any(text in str(error) for text in ("not enough memory", "out of memory", "CUDNN_STATUS_ALLOC_FAILED"))

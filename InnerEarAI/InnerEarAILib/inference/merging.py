@@ -8,6 +8,7 @@ the tile, whatever the number of tiles and views and the length of the scan.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from InnerEarAILib.inference.execution import NotFiniteError
 from InnerEarAILib.inference.tiling import Slab, Tiling
 from InnerEarAILib.landmarks import REFINEMENT_RADIUS, HeatmapPeak, decode_heatmap
+from InnerEarAILib.volume import InputError
 
 ViewPeak = HeatmapPeak
 """Where a landmark's heatmap is highest in the merged prediction of one view."""
@@ -227,4 +229,13 @@ def _large_array(shape: tuple[int, ...], count: int = 1) -> np.ndarray:
     if size == 0 or count * size <= LARGEST_IN_MEMORY_BYTES:
         return np.empty(shape, np.float32)
     with tempfile.TemporaryFile(prefix="inner-ear-ai-") as file:
+        if hasattr(os, "posix_fallocate"):
+            # A map into a file that the disk has no room for ends the process at the first write.
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                raise InputError(
+                    f"The folder for temporary files, {tempfile.gettempdir()}, has no room for {size / 2**30:.1f} GiB; "
+                    "free some, set TMPDIR to another folder, or crop the scan to the temporal bone."
+                ) from error
         return np.memmap(file, np.float32, "w+", shape=shape)

@@ -12,7 +12,7 @@ from InnerEarAILib.ear_result import LandmarkResult
 from InnerEarAILib.inference.predictor import ViewPeak
 from InnerEarAILib.inference.quality import UNCERTAIN_LANDMARK
 from InnerEarAILib.landmarks import LANDMARK_NAMES, decode_heatmap
-from InnerEarAILib.preprocessing import lattice_grid
+from InnerEarAILib.preprocessing import lattice_grid, resample
 from InnerEarAILib.volume import Grid, Volume
 
 THRESHOLD = 0.5
@@ -78,6 +78,25 @@ def labyrinth_mask(probability: Volume, largest_region: bool, landmarks: Sequenc
         sure_lps = [m.position_lps for m in landmarks if m.confidence >= UNCERTAIN_LANDMARK]
         mask = _belonging(mask, probability.grid, sure_lps)
     return probability.with_voxels(mask.astype(np.uint8))
+
+
+def on_voxels_of(grid: Grid, mask: Volume) -> Volume:
+    """A mask on the part of another grid that it covers, in any orientation: voxels of it at least half inside, uint8.
+
+    Each of those voxels is asked at places as close together as the mask's own voxels.
+    """
+    corners_kji = grid.to_indices(mask.grid.corners_lps())[:, ::-1]
+    start = np.maximum(np.floor(corners_kji.min(0)).astype(int), 0)
+    stop = np.minimum(np.ceil(corners_kji.max(0)).astype(int) + 1, grid.shape)
+    affine = grid.affine_lps.copy()
+    affine[:3, 3] = grid.to_lps(start[::-1])
+    part = Grid(tuple(int(n) for n in stop - start), affine)
+    factors_ijk = np.ceil(part.spacing_mm / mask.spacing_mm.min() - 1e-6).astype(int)
+    dense = part.refined(factors_ijk)
+    share = np.nan_to_num(resample(mask.with_voxels(mask.voxels.astype(np.float32)), dense, cubic=False))
+    blocks = np.stack([part.shape, factors_ijk[::-1]], 1).ravel()
+    inside = share.reshape(blocks).mean((1, 3, 5)) >= 0.5
+    return Volume(inside.astype(np.uint8), part.affine_lps, mask.name)
 
 
 def _belonging(mask: np.ndarray, grid: Grid, landmarks_lps: Sequence[np.ndarray]) -> np.ndarray:

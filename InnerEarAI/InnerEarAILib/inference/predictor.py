@@ -18,7 +18,7 @@ from InnerEarAILib.inference.augmentation import View, choose_views
 from InnerEarAILib.inference.device import choose_precision
 from InnerEarAILib.inference.execution import (
     ExecutionPlan,
-    autotuned,
+    cudnn_settings,
     first_that_fits,
     memory_ladder,
     outputs,
@@ -92,7 +92,7 @@ def predict(
     Raises:
         ValueError: if the voxels are not a finite volume, or an argument is not allowed.
         Cancelled: if the caller wants it to stop.
-        torch.OutOfMemoryError: if even the last plan of the ladder needs too much.
+        RuntimeError: if even the last plan of the ladder needs too much memory; see inference.memory.
 
     Source:
         Stebani et al. 2023, "Data processing and augmentation" (tiles, rotations, voxel-wise mean), Fig. 5 (deviation).
@@ -168,7 +168,7 @@ def _merged(work: _Work, plan: ExecutionPlan, network: nn.Module) -> MergedViews
     image = tiling.pad(torch.from_numpy(work.voxels)).to(plan.accumulators, getattr(torch, plan.precision))
     merged: MergedViews | None = None
     sums = None
-    with torch.no_grad(), autotuned(plan, len(batches)):
+    with torch.no_grad(), cudnn_settings(plan, len(batches)):
         for batch, maps, has_segmentation in outputs(network, _cut(image, tiling, batches, work.progress), plan):
             if merged is None:
                 merged = MergedViews(tiling, work.weight.to(plan.accumulators), len(work.views), has_segmentation)

@@ -9,7 +9,7 @@ import numpy as np
 
 from InnerEarAILib.ear_result import LandmarkResult, Quality, Side
 from InnerEarAILib.inference.topology import CANALS, closed_canals, large_parts
-from InnerEarAILib.volume import Volume
+from InnerEarAILib.volume import Grid, Volume
 
 TYPICAL_DISTANCES_MM: Mapping[str, tuple[float, float]] = {
     "helicotrema–oval window": (6.72, 0.55),
@@ -77,13 +77,25 @@ def centre_of_mass(segmentation: Volume) -> np.ndarray:
     return segmentation.grid.to_lps(indices_kji.mean(0)[::-1])
 
 
+def reaches_end(segmentation: Volume, grid: Grid, within_mm: float) -> bool:
+    """Whether the segmentation comes within a distance of an outer face of a grid, in any orientation.
+
+    Args:
+        segmentation: 1 labyrinth, 0 not.
+        grid: of the scan, or of the region that was looked at.
+        within_mm: the distance.
+    """
+    indices = grid.to_indices(segmentation.grid.to_lps(np.argwhere(segmentation.voxels)[:, ::-1]))
+    room = np.minimum(indices + 0.5, np.array(grid.shape[::-1]) - 0.5 - indices) * grid.spacing_mm
+    return bool((room < within_mm).any())
+
+
 def assess(
     segmentation: Volume,
     landmarks: tuple[LandmarkResult, ...],
     mean_standard_deviation: float | None,
     side: Side | None,
-    expected_side: Side | None,
-    reaches_border: bool,
+    reaches_end_of: str | None,
     usual_standard_deviation: float | None = None,
 ) -> Quality:
     """Plausibility of one ear, with a sentence for everything that is unusual.
@@ -91,10 +103,9 @@ def assess(
     Args:
         segmentation: 1 labyrinth, 0 not.
         landmarks: the three landmarks.
-        mean_standard_deviation: over the evaluated voxels; None with a single view.
+        mean_standard_deviation: over the region round the ear; None with a single view.
         side: as told by chirality; None where undecided.
-        expected_side: as told by the position in a head that shows two ears, or by the user; None where unknown.
-        reaches_border: the labyrinth touches the end of the scan.
+        reaches_end_of: what the labyrinth touches the end of, "scan" for one; None where it ends before.
         usual_standard_deviation: the largest mean standard deviation of normal ears with this model, from its card;
             None where nobody measured it.
     """
@@ -133,12 +144,8 @@ def assess(
         flags.append("The shape does not tell left from right.")
     elif any(m.confidence < UNCERTAIN_LANDMARK for m in landmarks if m.name in SIDE_LANDMARKS):
         flags.append(f"That this is a {side} ear rests on an uncertain landmark: check the side.")
-    if side is not None and expected_side not in (None, side):
-        flags.append(
-            f"The shape is that of a {side} ear where a {expected_side} ear is expected: the scan may be mirrored."
-        )
-    if reaches_border:
-        flags.append("The labyrinth reaches the end of the scan and may be cut off.")
+    if reaches_end_of is not None:
+        flags.append(f"The labyrinth reaches the end of the {reaches_end_of} and may be cut off.")
     return Quality(volume_mm3, distances, mean_standard_deviation, tuple(flags), canals)
 
 

@@ -22,7 +22,7 @@ def warm_up(network: nn.Module, card: ModelCard, device: torch.device) -> thread
         device: where it will run.
 
     Returns:
-        The thread, which nobody need wait for; None on a CPU, where the first pass is as fast as the others.
+        The thread, which ends by itself; None on a CPU, where the first pass is as fast as the others.
     """
     if device.type != "cuda":
         return None
@@ -40,6 +40,7 @@ def warm_up(network: nn.Module, card: ModelCard, device: torch.device) -> thread
                 agreeing_precisions=card.agreeing_precisions,
             )
 
-    thread = threading.Thread(target=first_pass, name="GPU warm-up", daemon=True)
+    # No daemon: one that is in the middle of a pass when Python ends aborts the process.
+    thread = threading.Thread(target=first_pass, name="GPU warm-up")
     thread.start()
     return thread

@@ -1,0 +1,60 @@
+"""Which side each ear of a scan is: by its shape, by its place beside the other, or as the user says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from InnerEarAILib.ear_result import EarResult, Side
+from InnerEarAILib.inference.quality import centre_of_mass
+
+PLACES: tuple[Side, Side] = ("right", "left")
+"""In LPS the right ear has the smaller x."""
+
+
+def with_sides(drawn: Sequence[tuple[EarResult, Side | None]], asked_for: str) -> list[EarResult]:
+    """The ears with their sides, and with a sentence among the flags of each whose shape does not settle it.
+
+    Args:
+        drawn: one or two ears, each with the side that its shape tells; None where that is undecided. What side the
+            EarResult names does not count.
+        asked_for: SegmenterOptions.ear.
+    """
+    if len(drawn) == 2:
+        return _by_place(drawn)
+    return [_alone(ear, told, asked_for) for ear, told in drawn]
+
+
+def _by_place(drawn: Sequence[tuple[EarResult, Side | None]]) -> list[EarResult]:
+    """Two ears are a right and a left one: place decides where a shape does not, or both shapes say the same."""
+    in_order = sorted(drawn, key=lambda pair: centre_of_mass(pair[0].segmentation)[0])
+    sides = [told or place for (_, told), place in zip(in_order, PLACES, strict=True)]
+    if sides[0] == sides[1]:
+        sides = list(PLACES)
+    ears = []
+    for (ear, told), place, side in zip(in_order, PLACES, sides, strict=True):
+        flags = []
+        if told is None:
+            flags = [f"It is called the {side} ear by its place beside the other one."]
+        elif told != place:
+            flags = [f"By its shape this is a {told} ear, by its place a {place} one: the scan may be mirrored."]
+        ears.append(_named(ear, side, flags))
+    return ears
+
+
+def _alone(ear: EarResult, told: Side | None, asked_for: str) -> EarResult:
+    if asked_for not in PLACES:
+        return _named(ear, told or "right", [] if told else ["That it is called the right ear is a guess."])
+    if told is None:
+        return _named(ear, asked_for, [f"It is called the {asked_for} ear because that one was asked for."])
+    flags = []
+    if told != asked_for:
+        flags = [
+            f"A {asked_for} ear was asked for; by its shape this is a {told} one. If it is the {asked_for} ear, "
+            "the scan may be mirrored."
+        ]
+    return _named(ear, told, flags)
+
+
+def _named(ear: EarResult, side: Side, flags: list[str]) -> EarResult:
+    return replace(ear, side=side, quality=replace(ear.quality, flags=(*ear.quality.flags, *flags)))
