@@ -242,7 +242,8 @@ def _ordered(series: _Series, folder: str) -> tuple[list[_Slice], np.ndarray]:
     if tilt > AXES_TOLERANCE:
         raise InputError(
             f"The slices in the folder {folder} are shifted against each other (gantry tilt of "
-            f"{np.degrees(np.arctan(tilt)):.1f}°); load it in Slicer, which straightens it, and save it as NRRD."
+            f"{np.degrees(np.arctan(tilt)):.1f}°); load it with Slicer's DICOM module, "
+            "harden its acquisition transform (Data module, right click on the transform), and save it as NRRD."
         )
     affine = np.eye(4)
     affine[:3, 0] = along_i * spacing[1]

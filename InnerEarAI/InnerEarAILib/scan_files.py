@@ -180,7 +180,7 @@ def _sentence(path: Path, reason: str) -> str:
     if "orthonormal" in reason:
         return (
             f"The axes of {path.name} are not perpendicular (a sheared or gantry-tilted scan); "
-            "resample it onto a straight grid first, for example with Slicer's Resample Scalar Volume."
+            "resample it onto a straight volume first (Slicer's module Resample Scalar/Vector/DWI Volume)."
         )
     if "spacing" in reason.lower() and ("zero" in reason.lower() or "negative" in reason.lower()):
         return f"{path.name} has a voxel spacing of zero or less; export it again with its true spacing."

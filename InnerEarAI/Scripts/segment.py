@@ -11,6 +11,8 @@ import slicer.util
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from InnerEarAILib import cli
+from InnerEarAILib.failures import EXIT_BAD_INPUT
+from InnerEarAILib.panel.installation import obstacle
 
 
 def main():
@@ -18,6 +20,10 @@ def main():
     arguments = sys.argv[1:]
     if arguments[:1] == ["--"]:
         arguments = arguments[1:]
+    if sentence := obstacle():
+        print(sentence, file=sys.stderr)
+        slicer.util.exit(EXIT_BAD_INPUT)
+        return
     slicer.util.exit(cli.main(["segment", *arguments]))
 
 

@@ -129,7 +129,10 @@ BAD_SERIES = {
     "a displaced slice": ({"changes": moved(5, 0.2)}, "unevenly spaced"),
     "a growing distance": ({"changes": widening}, "unevenly spaced"),
     "two slices at one place": ({"changes": moved(5, 0.7)}, "at the same place"),
-    "gantry tilt": ({"changes": tilted}, "gantry tilt of 15.9°"),
+    "gantry tilt": (
+        {"changes": tilted},
+        "gantry tilt of 15.9°); load it with Slicer's DICOM module, harden its acquisition transform",
+    ),
     "a single slice": ({"leave_out": range(1, 20)}, "a single DICOM slice"),
     "MR": ({"changes": tagged(t0008_0060="MR")}, "are MR (magnetic resonance), not CT"),
     "PET": ({"changes": tagged(t0008_0060="PT")}, "not CT"),

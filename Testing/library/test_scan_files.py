@@ -172,8 +172,8 @@ BAD_FILES = {
     ),
     "no spacing": ("scan.nrrd", lambda p: with_header(p, rb"space directions:.*\n", b""), "how large its voxels"),
     "no spacing in mha": ("scan.mha", lambda p: with_header(p, rb"ElementSpacing.*\n", b""), "how large its voxels"),
-    "sheared": ("scan.nrrd", lambda p: with_header(p, rb"\(0,0\.5\d*,0\)", b"(0.2,0.5,0)"), "not perpendicular"),
-    "sheared nifti": ("scan.nii", lambda p: with_nifti_bytes(p, 252, SHEAR), "not perpendicular"),
+    "sheared": ("scan.nrrd", lambda p: with_header(p, rb"\(0,0\.5\d*,0\)", b"(0.2,0.5,0)"), "onto a straight volume"),
+    "sheared nifti": ("scan.nii", lambda p: with_nifti_bytes(p, 252, SHEAR), "onto a straight volume"),
     "voxels gone": (
         "scan.mhd",
         lambda p: (written(p, noisy_scan().to_sitk()), p.with_suffix(".raw").unlink(), p)[-1],

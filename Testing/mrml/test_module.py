@@ -15,6 +15,7 @@ import slicer.util
 from host.runtime import Host, module_folder
 from InnerEarAI import InnerEarAI, InnerEarAILogic
 from InnerEarAILib import cli, mrml
+from InnerEarAILib.panel import installation
 from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.volume import InputError
 
@@ -110,6 +111,33 @@ def test_a_missing_torch_is_named_with_the_way_out(host, add_scan, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(RuntimeError, match=r"torch is not installed.*PyTorch extension"):
         InnerEarAILogic().process(add_scan())
+
+
+def test_an_old_pytorch_beside_numpy_2_is_said_in_the_console(host, add_scan, monkeypatch):
+    monkeypatch.setattr(installation, "installed_version", {"torch": "2.2.2", "numpy": "2.0.2"}.get)
+    with pytest.raises(RuntimeError, match=r"PyTorch 2\.2\.2.* cannot be used with NumPy 2\.0\.2"):
+        InnerEarAILogic().process(add_scan())
+
+
+@pytest.mark.parametrize(
+    ("installed", "words"),
+    [
+        ({}, "The Python package torch is not installed in Slicer. Press the button in the module Inner Ear AI"),
+        ({"torch": "2.13.0"}, "The Python package safetensors is not installed in Slicer."),
+        ({"torch": "2.2.2", "safetensors": "0.8", "numpy": "2.0.2"}, "cannot be used with NumPy 2.0.2"),
+    ],
+)
+def test_a_batch_in_a_slicer_that_cannot_compute_says_why_and_reads_nothing(monkeypatch, capsys, installed, words):
+    Host()
+    codes = []
+    monkeypatch.setattr(installation, "installed_version", installed.get)
+    monkeypatch.setattr(cli, "main", lambda arguments: pytest.fail("started"))
+    monkeypatch.setattr(slicer.util, "exit", codes.append)
+    script = module_folder() / "Scripts" / "segment.py"
+    monkeypatch.setattr(sys, "argv", [str(script), "--", "a.nrrd", "-o", "out"])
+    runpy.run_path(str(script), run_name="__main__")
+    assert codes == [2]
+    assert words in capsys.readouterr().err
 
 
 def test_slicer_runs_a_batch_by_the_options_of_the_shell(monkeypatch):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,32 @@ def test_extension_and_catalogue_entry_agree():
 def test_the_icon_is_where_the_catalogue_looks_and_of_its_size():
     path = extension_settings()["EXTENSION_ICONURL"].split("/main/")[1]
     assert imread(ROOT / path).shape[:2] == (128, 128)
+
+
+OTHER_PROJECT = """
+cmake_minimum_required(VERSION 3.20)
+project(Other NONE)
+set(Slicer_QTSCRIPTEDMODULES_LIB_DIR modules)
+set(Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR modules)
+function(slicerMacroBuildScriptedModule)
+endfunction()
+function(slicer_add_python_unittest)
+  message(STATUS "test: ${ARGN}")
+endfunction()
+add_subdirectory("@MODULE@" module)
+"""
+"""As where several extensions are built at once: the project at the top is not ours."""
+
+
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="there is no CMake")
+@pytest.mark.parametrize("testing", [True, False])
+def test_the_module_is_built_within_another_project(tmp_path, testing):
+    (tmp_path / "CMakeLists.txt").write_text(OTHER_PROJECT.replace("@MODULE@", module_folder().as_posix()))
+    built = subprocess.run(
+        ["cmake", "-S", tmp_path, "-B", tmp_path / "build", f"-DBUILD_TESTING={'ON' if testing else 'OFF'}"],
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stderr
+    assert (tmp_path / "build" / "modules" / "InnerEarAILib" / "models" / "clinical" / "model.json").is_file()
+    assert ("test: SCRIPT;InnerEarAI.py" in built.stdout) == testing

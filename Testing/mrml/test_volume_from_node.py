@@ -121,3 +121,55 @@ def test_a_sheared_scan_is_refused(host, add_scan):
     sheared[0, 2] = 0.2
     with pytest.raises(InputError, match="not perpendicular"):
         volume_from_node(add_scan((3, 4, 5), sheared))
+
+
+def tilt_transform():
+    """As Slicer's DICOM module puts it above a scan of a tilted gantry: a grid of displacements, here y by 0.3 z."""
+    displacements = vtk.vtkImageData()
+    displacements.SetDimensions(2, 2, 2)
+    displacements.SetOrigin(-60, -60, -20)
+    displacements.SetSpacing(120, 120, 80)
+    displacements.AllocateScalars(vtk.VTK_DOUBLE, 3)
+    for i, j, k in np.ndindex(2, 2, 2):
+        for axis, value in enumerate((0, 0.3 * (-20 + 80 * k), 0)):
+            displacements.SetScalarComponentFromDouble(i, j, k, axis, value)
+    grid = slicer.vtkOrientedGridTransform()
+    grid.SetDisplacementGridData(displacements)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode", "CT acquisition transform")
+    node.SetAndObserveTransformToParent(grid)
+    return node
+
+
+def bright_place_lps(volume):
+    k, j, i = np.argwhere(volume.voxels == volume.voxels.max()).mean(0)
+    return volume.grid.to_lps((i, j, k))
+
+
+def test_a_tilted_scan_is_straight_once_its_transform_is_hardened_and_a_file_of_it_too(host, tmp_path):
+    voxels = np.zeros((24, 28, 32), np.int16)
+    voxels[19:22, 13:16, 15:18] = 1000
+    node = slicer.util.addVolumeFromArray(voxels, np.diag([-1.0, -1.0, 1.0, 1.0]), "CT")
+    node.SetAndObserveTransformNodeID(tilt_transform().GetID())
+    slicer.util.saveNode(node, str(tmp_path / "too_early.nrrd"))
+    with pytest.raises(InputError, match="harden it"):
+        volume_from_node(node)
+    node.HardenTransform()
+    slicer.util.saveNode(node, str(tmp_path / "scan.nrrd"))
+    # RAS (-16, -14, 20), moved by 0.3 · 20 mm along y.
+    expected_lps = np.array([16, 14 - 6, 20])
+    for volume in (volume_from_node(node), read_volume(tmp_path / "scan.nrrd")):
+        np.testing.assert_allclose(bright_place_lps(volume), expected_lps, atol=0.6)
+    assert np.abs(bright_place_lps(read_volume(tmp_path / "too_early.nrrd")) - expected_lps).max() > 5
+
+
+def test_a_shearing_transform_stays_one_when_it_is_hardened_so_resampling_is_advised(host, add_scan):
+    node = add_scan()
+    sheared = np.eye(4)
+    sheared[1, 2] = 0.3
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(sheared))
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    for _ in range(2):
+        with pytest.raises(InputError, match="resample it onto a straight volume"):
+            volume_from_node(node)
+        node.HardenTransform()

@@ -44,8 +44,12 @@ def settings(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def known_computer(settings: Path) -> None:
-    """The settings of a computer that was looked at before."""
+def known_computer(settings: Path, probe_says: Callable[..., None]) -> None:
+    """The settings of a computer that was looked at before, and is as it was."""
+    probe_says(
+        {"event": "no_gpu", "reason": COMPUTER.no_gpu},
+        *({"event": "device", "name": name, "description": text} for name, text in COMPUTER.devices.items()),
+    )
     QtCore.QSettings.setPath(QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope, str(settings))
     kept = QtCore.QSettings(QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope, "InnerEarAI", "tests")
     kept.setValue(SETTING, COMPUTER.to_json())

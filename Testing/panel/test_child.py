@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from InnerEarAILib.panel.child import Child, python_command
+from InnerEarAILib.panel import child as child_module
+from InnerEarAILib.panel.child import Child, python_command, remove_folder
 
 
 def started(folder, script):
@@ -82,3 +83,28 @@ def test_in_slicer_its_own_python_runs_the_module(monkeypatch):
     assert python_command("a.b", "c") == [sys.executable, "-m", "a.b", "c"]
     monkeypatch.setattr("shutil.which", lambda name: f"/slicer/bin/{name}")
     assert python_command("a.b")[0] == "/slicer/bin/PythonSlicer"
+
+
+def test_a_folder_whose_files_are_held_a_moment_longer_goes_in_the_end(tmp_path, monkeypatch):
+    folder = tmp_path / "job"
+    folder.mkdir()
+    (folder / "voxels.npy").write_bytes(b"0")
+    attempts, waits = [], []
+
+    def rmtree(path, ignore_errors):
+        attempts.append(path)
+        if len(attempts) == 2:
+            remove(path)
+
+    remove = child_module.shutil.rmtree
+    monkeypatch.setattr(child_module.shutil, "rmtree", rmtree)
+    monkeypatch.setattr(child_module.time, "sleep", waits.append)
+    remove_folder(folder)
+    assert not folder.exists()
+    assert 0 < sum(waits) < 1
+
+
+def test_a_folder_that_is_free_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(child_module.time, "sleep", lambda seconds: pytest.fail("waited"))
+    remove_folder(tmp_path)
+    assert not tmp_path.exists()

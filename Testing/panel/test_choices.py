@@ -178,3 +178,13 @@ def test_every_control_has_a_tooltip_and_every_selector_a_key(panel):
     keys = [key for key in keys if key]
     assert len(keys) == 10
     assert len(set(keys)) == 10, keys
+
+
+def test_what_was_loaded_while_the_scene_was_busy_is_shown_when_it_no_longer_is(panel):
+    slicer.mrmlScene.StartState(slicer.vtkMRMLScene.BatchProcessState)
+    slicer.util.addVolumeFromArray(np.zeros((20, 20, 20), np.int16), np.diag([-1, -1, 1, 1.0]), "CT")
+    panel.settle()
+    assert "Load a CT" in panel.widget.ui.statusLabel.text
+    slicer.mrmlScene.EndState(slicer.vtkMRMLScene.BatchProcessState)
+    panel.settle()
+    assert panel.widget.ui.statusLabel.text == "Choose the CT volume above."

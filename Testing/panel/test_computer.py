@@ -79,11 +79,59 @@ def test_no_gpu_is_said_with_the_reason_and_what_can_be_done(opened, probe_says)
     assert "reinstall PyTorch" in ui.deviceHint.toolTip
 
 
-def test_what_was_found_is_kept_for_the_next_start(opened, probe_says):
+def is_looked_at(window):
+    wait_until(window, lambda: not window.widget.panel._computer.is_probing)
+    return window.widget.ui
+
+
+def test_what_was_found_is_shown_at_once_at_the_next_start(opened, probe_says):
     probe_says(STARTED, GPU, CPU, *SPEEDS, PROBED)
     probed(opened())
-    probe_says(exit_code=1)
-    assert opened().widget.ui.deviceHint.text == "Found: NVIDIA RTX 4090, 24 GB."
+    probe_says(STARTED, seconds=60)
+    window = opened()
+    add_scan(window, "CT")
+    assert window.widget.ui.deviceHint.text == "Found: NVIDIA RTX 4090, 24 GB."
+    assert "About 5 seconds on this computer." in window.widget.ui.timeLabel.text
+
+
+def test_devices_that_are_as_they_were_are_not_measured_again(opened, probe_says):
+    probe_says(STARTED, GPU, CPU, *SPEEDS, PROBED)
+    probed(opened())
+    # It would measure for a minute.
+    probe_says(STARTED, GPU, CPU, seconds=60)
+    window = opened()
+    process = window.widget.panel._computer._probe._child._process
+    add_scan(window, "CT")
+    ui = is_looked_at(window)
+    assert process.poll() is not None
+    assert ui.deviceHint.text == "Found: NVIDIA RTX 4090, 24 GB."
+    assert "About 5 seconds on this computer." in ui.timeLabel.text
+    assert not ui.logButton.visible
+
+
+def test_a_gpu_that_has_come_is_found_at_the_next_start(opened, probe_says):
+    probe_says(STARTED, NO_GPU, CPU, *SPEEDS[2:], PROBED)
+    assert "No GPU found" in probed(opened()).deviceHint.text
+    probe_says(STARTED, GPU, CPU, *SPEEDS, PROBED)
+    assert is_looked_at(opened()).deviceHint.text == "Found: NVIDIA RTX 4090, 24 GB."
+
+
+def test_a_gpu_that_has_gone_is_missed_at_the_next_start(opened, probe_says):
+    probe_says(STARTED, GPU, CPU, *SPEEDS, PROBED)
+    probed(opened())
+    probe_says(STARTED, NO_GPU, CPU, *SPEEDS[2:], PROBED)
+    ui = is_looked_at(opened())
+    assert "No GPU found" in ui.deviceHint.text
+    assert ui.deviceSelector.findData("cuda:0") < 0
+
+
+def test_it_is_looked_at_once_in_a_session(opened, probe_says):
+    probe_says(STARTED, NO_GPU, CPU, *SPEEDS[2:], PROBED)
+    window = opened()
+    is_looked_at(window)
+    window.leave()
+    window.enter()
+    assert not window.widget.panel._computer.is_probing
 
 
 def test_another_pytorch_makes_it_look_again(opened, probe_says, monkeypatch):

@@ -58,7 +58,9 @@ def test_everything_is_listed_with_size_and_reason_beforehand(panel, scan, insta
     answers(FINDS_TWO_EARS)
     status = finish(panel)
     (text,) = asked.texts
-    for one in ("torch>=2.1.2", "runs the networks: about 0.8 GB", "safetensors>=0.4", "1.5 MB", "No data leave"):
+    for one in ("torch>=2.1.2", "runs the networks: about 0.8 GB", "torchvision", "light-the-torch"):
+        assert one in text
+    for one in ("safetensors>=0.4", "1.5 MB", "No data leave"):
         assert one in text
     assert calls == [
         ("installTorch", installation.torch_versions()),
@@ -158,3 +160,67 @@ def test_an_unfit_pytorch_is_said_in_the_panel(panel, scan, installed):
     installed["torch"] = "2.9.1"
     panel.enter()
     assert "PyTorch 2.9" in panel.widget.ui.deviceHint.text
+
+
+@pytest.fixture
+def intel_mac(monkeypatch):
+    """A Slicer for Intel Macs."""
+    monkeypatch.setattr(installation.sys, "platform", "darwin")
+    monkeypatch.setattr(installation.platform, "machine", lambda: "x86_64")
+
+
+def test_on_an_intel_mac_with_numpy_2_nothing_is_asked_and_the_way_out_is_said(
+    panel, scan, installed, asked, calls, intel_mac
+):
+    installed["numpy"] = "2.0.2"
+    panel.enter()
+    assert "cannot be used with NumPy 2.0.2" in panel.widget.ui.deviceHint.text
+    status = finish(panel)
+    assert "PyTorch 2.2.2, the last one for Slicer on Intel Macs, cannot be used with NumPy 2.0.2" in status
+    assert "slicer.util.pip_install('numpy<2')" in status
+    assert "restart Slicer" in status
+    assert asked.texts == []
+    assert calls == []
+
+
+def test_on_an_intel_mac_with_an_older_numpy_all_goes_its_way(
+    panel, scan, installed, asked, calls, answers, monkeypatch, intel_mac
+):
+    installed["numpy"] = "1.26.4"
+    answers(FINDS_TWO_EARS)
+    assert "Found" in finish(panel)
+    assert "<=2.2.2" in asked.texts[0]
+
+
+@pytest.mark.parametrize(
+    ("torch", "numpy", "goes"),
+    [
+        ("2.2.2", "2.0.2", False),
+        ("2.2.1+cpu", "2.4.1", False),
+        ("2.3.0", "2.0.2", True),
+        ("2.13.0+cu130", "2.4.1", True),
+        ("2.2.2", "1.26.4", True),
+        (None, "2.0.2", True),
+        ("2.2.2", None, True),
+    ],
+)
+def test_an_old_pytorch_beside_numpy_2_is_said_before_a_run(panel, scan, installed, answers, torch, numpy, goes):
+    installed.update({"torch": torch, "numpy": numpy, "safetensors": "0.8"})
+    assert (installation.numpy_conflict() == "") == goes
+    if not goes:
+        answers(FINDS_TWO_EARS)
+        assert finish(panel) == (
+            f"PyTorch {torch} cannot be used with NumPy {numpy}: replace it by a newer version in the module PyTorch "
+            "Utils."
+        )
+
+
+def test_a_pytorch_that_was_installed_and_is_too_old_for_numpy_is_noticed(installed, calls, monkeypatch):
+    def install_old(self, **choices):
+        installed["torch"] = "2.1.2"
+        return types.ModuleType("torch")
+
+    installed.update({"numpy": "2.0.2", "safetensors": "0.8"})
+    monkeypatch.setattr(sys.modules["PyTorchUtils"].PyTorchUtilsLogic, "installTorch", install_old)
+    with pytest.raises(installation.InstallationError, match=r"PyTorch 2\.1\.2 cannot be used with NumPy 2\.0\.2"):
+        installation.install(installation.missing_packages())

@@ -13,6 +13,7 @@ import slicer.util
 from host.pictures import SliceView
 from InnerEarAI import InnerEarAILogic
 from InnerEarAILib.mrml import volume_from_node
+from InnerEarAILib.panel.run_record import SUMMARY, latest_run, summary_as_corrected
 from library.scans import painted_ear, scan_result
 from panel.driving import add_scan, node_ids
 
@@ -250,3 +251,96 @@ def test_not_choosing_a_folder_saves_nothing(segmented, monkeypatch):
     said = segmented.widget.ui.statusLabel.text
     segmented.widget.ui.saveButton.click()
     assert segmented.widget.ui.statusLabel.text == said
+
+
+def saved_summary(panel, folder, monkeypatch):
+    save_into(monkeypatch, folder)
+    panel.widget.ui.saveButton.click()
+    return json.loads((folder / "CT_result.json").read_text())
+
+
+def test_what_nobody_has_corrected_is_saved_as_the_run_found_it(segmented, tmp_path, monkeypatch):
+    found = segmented.widget.panel._results.record.summary
+    saved = saved_summary(segmented, tmp_path, monkeypatch)
+    assert [ear.pop("corrected") for ear in saved["ears"]] == [[], []]
+    assert saved == json.loads(json.dumps(found))
+
+
+def test_a_point_that_was_moved_is_saved_where_it_is_and_without_a_confidence(segmented, tmp_path, monkeypatch):
+    landmarks = slicer.util.getNode("CT left landmarks")
+    landmarks.SetNthControlPointPosition(0, 1.0, 2.0, 3.0)
+    saved = saved_summary(segmented, tmp_path, monkeypatch)
+    right, left = saved["ears"]
+    moved, *others = left["landmarks"]
+    assert moved == {"name": "helicotrema", "position_lps": [-1, -2, 3], "confidence": None, "scatter_mm": None}
+    assert [round(point["confidence"], 3) for point in others] == [0.8, 0.7]
+    beside = json.loads((tmp_path / "CT_landmarks_left.mrk.json").read_text())["markups"][0]["controlPoints"]
+    for point, in_file in zip(left["landmarks"], beside, strict=True):
+        np.testing.assert_allclose(point["position_lps"], in_file["position"])
+    expected = np.linalg.norm(np.array(others[0]["position_lps"]) - (-1, -2, 3))
+    assert left["distances_mm"]["helicotrema–oval window"] == pytest.approx(expected)
+    assert (right["corrected"], left["corrected"]) == ([], ["helicotrema"])
+    assert "Corrected after the run: helicotrema (left)." in saved["notes"][-1]
+    assert "before the corrections" in saved["notes"][-1]
+
+
+def test_points_that_were_deleted_and_set_are_saved_so(panel, scan, tmp_path, monkeypatch):
+    add_ears(panel, scan, unfound=("oval window",))
+    right = slicer.util.getNode("CT right landmarks")
+    right.SetNthControlPointPosition(1, 4.0, 5.0, 6.0)
+    right.UnsetNthControlPointPosition(2)
+    slicer.mrmlScene.RemoveNode(slicer.util.getNode("CT left landmarks"))
+    panel.settle()
+    saved = saved_summary(panel, tmp_path, monkeypatch)
+    assert saved["ears"][0]["landmarks"][1]["position_lps"] == [-4, -5, 6]
+    assert saved["ears"][0]["landmarks"][2]["position_lps"] is None
+    assert list(saved["ears"][0]["distances_mm"]) == ["helicotrema–oval window"]
+    assert [point["position_lps"] for point in saved["ears"][1]["landmarks"]] == [None, None, None]
+    assert saved["ears"][0]["corrected"] == ["oval window", "round window"]
+    # The oval window was not found by the run either.
+    assert saved["ears"][1]["corrected"] == ["helicotrema", "round window"]
+
+
+def test_a_segment_that_was_edited_is_saved_with_its_volume_as_it_is(segmented, tmp_path, monkeypatch):
+    segmentation = slicer.util.getNode("CT inner ear")
+    before = segmented.widget.panel._results.record.summary["ears"][1]["volume_mm3"]
+    voxels = slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentation, "left")
+    places = np.argwhere(voxels == 2)
+    for k, j, i in places[: len(places) // 4]:
+        voxels[k, j, i] = 0
+    slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentation, "left")
+    segmentation.GetSegmentation().GetSegment("left").Modified()
+    saved = saved_summary(segmented, tmp_path, monkeypatch)
+    right, left = saved["ears"]
+    assert left["volume_mm3"] == pytest.approx(0.75 * before, rel=1e-3)
+    assert (right["corrected"], left["corrected"]) == ([], ["labyrinth"])
+    assert "Corrected after the run: labyrinth (left)." in saved["notes"][-1]
+
+
+def test_a_volume_that_the_segments_voxels_only_come_near_is_no_correction(segmented):
+    """As on the scan's own voxels."""
+    segmentation = slicer.util.getNode("CT inner ear")
+    summary = json.loads(segmentation.GetAttribute(SUMMARY))
+    for ear in summary["ears"]:
+        ear["volume_mm3"] *= 1.03
+    segmentation.SetAttribute(SUMMARY, json.dumps(summary))
+    saved = summary_as_corrected(latest_run(slicer.mrmlScene, slicer.util.getNode("CT")))
+    assert [ear["corrected"] for ear in saved["ears"]] == [[], []]
+    assert [ear["volume_mm3"] for ear in saved["ears"]] == [ear["volume_mm3"] for ear in summary["ears"]]
+
+
+def test_a_segment_that_was_deleted_has_no_volume(segmented, tmp_path, monkeypatch):
+    slicer.util.getNode("CT inner ear").GetSegmentation().RemoveSegment("right")
+    right, left = saved_summary(segmented, tmp_path, monkeypatch)["ears"]
+    assert (right["volume_mm3"], right["corrected"]) == (0, ["labyrinth"])
+    assert left["corrected"] == []
+
+
+def test_a_scene_that_was_saved_and_opened_again_counts_as_uncorrected(segmented, tmp_path, monkeypatch):
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear()
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    segmented.settle()
+    saved = saved_summary(segmented, tmp_path, monkeypatch)
+    assert [ear["corrected"] for ear in saved["ears"]] == [[], []]
+    assert len(saved["notes"]) == 1

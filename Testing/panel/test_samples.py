@@ -110,3 +110,26 @@ def test_nothing_is_drawn_where_the_installation_is_declined(panel, dialog, draw
 def test_the_drawing_process_refuses_what_it_does_not_know(capsys):
     assert main(["nose", "file.nrrd"]) == 2
     assert "ear|head" in capsys.readouterr().err
+
+
+def test_a_file_that_is_still_held_when_waiting_was_cancelled_hinders_nothing(panel, dialog, drawn_by, monkeypatch):
+    def held(path, *arguments, **more):
+        # As on Windows, where the folder cannot be removed.
+        raise PermissionError(path)
+
+    drawn_by("import time; time.sleep(60)")
+    dialog.wasCanceled = True
+    with monkeypatch.context() as windows:
+        windows.setattr("os.rmdir", held)
+        assert samples.load_sample(EAR) == []
+    assert not samples.cached_file("ear").exists()
+    assert dialog.closed
+
+
+def test_a_pytorch_that_cannot_draw_is_said_and_nothing_is_asked(panel, dialog, drawn_by, monkeypatch):
+    starts = drawn_by("")
+    monkeypatch.setattr(samples, "numpy_conflict", lambda: "PyTorch 2.2.2 cannot be used with NumPy 2.0.2.")
+    monkeypatch.setattr(samples, "consent_to", lambda missing: pytest.fail("asked"))
+    with pytest.raises(samples.InstallationError, match="cannot be used with NumPy"):
+        samples.load_sample(EAR)
+    assert starts == []

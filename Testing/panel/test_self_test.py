@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unittest
+
 import numpy as np
 import pytest
 import slicer
@@ -33,7 +35,19 @@ def test_the_self_test_fails_where_the_labyrinth_is_elsewhere(host, monkeypatch)
         module.InnerEarAITest().runTest()
 
 
-def test_without_torch_the_self_test_says_that_it_was_not_run(host, monkeypatch, caplog):
+def test_without_torch_the_self_test_says_that_nothing_was_tested(host, monkeypatch, caplog):
     monkeypatch.setattr(installation, "installed_version", lambda name: None)
     module.InnerEarAITest().runTest()
-    assert "was not run; not installed: torch, safetensors" in caplog.text
+    assert "nothing was tested" in caplog.text
+    assert "The Python package torch is not installed in Slicer." in caplog.text
+
+
+def test_without_torch_a_test_run_of_slicer_counts_the_self_test_as_skipped(host, monkeypatch):
+    monkeypatch.setattr(installation, "installed_version", lambda name: None)
+    # As slicer.testing.runUnitTest does.
+    result = unittest.TestResult()
+    unittest.TestLoader().loadTestsFromTestCase(module.InnerEarAITest).run(result)
+    ((test, reason),) = result.skipped
+    assert test.id().endswith("test_PhantomIsFoundWhereItIs")
+    assert "torch is not installed" in reason
+    assert result.wasSuccessful()

@@ -24,6 +24,9 @@ LOG_FILE = "log.txt"
 GRACE_SECONDS = 0.6
 """A child that was asked to stop and still runs after so long is killed: in the middle of a tile it hears nothing."""
 
+FILES_HELD_SECONDS = 0.3
+"""How long to wait before the files of a child that has ended are removed once more."""
+
 
 def python_command(module: str, *arguments: str) -> list[str]:
     """The command that runs a module of the library in Slicer's Python.
@@ -34,6 +37,19 @@ def python_command(module: str, *arguments: str) -> list[str]:
     """
     # In the application sys.executable may be the application itself.
     return [shutil.which("PythonSlicer") or sys.executable, "-m", module, *arguments]
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes the folder of a child that has ended; what cannot be removed stays.
+
+    Args:
+        folder: as Child was given it.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        # On Windows the Python behind the launcher holds its files a moment longer than the launcher lives.
+        time.sleep(FILES_HELD_SECONDS)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Child:
@@ -91,7 +107,7 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative: ended by that signal (POSIX)."""
+        """None while it runs; negative: ended by that signal (POSIX; the launcher PythonSlicer ends with 1 instead)."""
         return self._process.poll()
 
     def cancel(self) -> None:

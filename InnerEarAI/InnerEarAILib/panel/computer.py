@@ -68,6 +68,16 @@ class Computer:
         """As text, for the application's settings."""
         return json.dumps({**vars(self), "speeds": [speed.to_dict() for speed in self.speeds]})
 
+    def has_the_devices_of(self, events: Iterable[Mapping[str, Any]]) -> bool:
+        """Whether a probe has named these devices, in this order and with these descriptions.
+
+        Args:
+            events: lines of a probe, as far as they have come; the devices are told before their speeds.
+        """
+        told = [(event["name"], event["description"]) for event in events if event["event"] == "device"]
+        reasons = [event["reason"] for event in events if event["event"] == "no_gpu"]
+        return told == list(self.devices.items()) and "".join(reasons) == self.no_gpu
+
     def device_for(self, choice: str) -> str:
         """The name of the device that "auto" or a name means here."""
         return next(iter(self.devices)) if choice == "auto" else choice

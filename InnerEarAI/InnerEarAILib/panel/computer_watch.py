@@ -23,6 +23,9 @@ SETTING = "InnerEarAI/computer"
 class ComputerWatch:
     """What is known, and the probe that finds it out.
 
+    What was found stays in the settings and is shown at once. It is looked at anew once in every session, since a
+    driver or a GPU may have come or gone.
+
     Attributes:
         computer: None where nothing is known yet.
         log: of a probe that failed.
@@ -30,6 +33,7 @@ class ComputerWatch:
 
     def __init__(self) -> None:
         self._probe: Probe | None = None
+        self._is_up_to_date = False
         self.log = ""
         self.computer = Computer.from_json(slicer.util.settingsValue(SETTING, ""))
 
@@ -72,9 +76,9 @@ class ComputerWatch:
 
     def start(self) -> bool:
         """Starts a probe where one is needed and can be done; whether one is going on."""
-        if self.computer is None and self._probe is None and self.state == "probing":
+        if not self._is_up_to_date and self._probe is None and self.state in ("probing", "known"):
             try:
-                self._probe = Probe()
+                self._probe = Probe(self.computer)
             except OSError as error:
                 self.log = str(error)
         return self.is_probing
@@ -86,6 +90,7 @@ class ComputerWatch:
         self.computer = self._probe.computer
         self.log = "" if self.computer else self._probe.log
         self._probe = None
+        self._is_up_to_date = True
         self._keep()
 
     def stop(self) -> None:

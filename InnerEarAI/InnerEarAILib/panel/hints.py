@@ -51,12 +51,10 @@ def model_hint(card: ModelCard) -> str:
     )
 
 
-def device_hint(computer: Computer | None, state: ProbeState, choice: str, torch_is_unfit: bool) -> str:
-    """What computes, and why not a GPU where there is none."""
-    if torch_is_unfit:
-        return _(
-            "PyTorch 2.9 has a fault in 3D convolutions; replace it by another version in the module PyTorch Utils."
-        )
+def device_hint(computer: Computer | None, state: ProbeState, choice: str, torch_fault: str) -> str:
+    """What computes, and why not a GPU where there is none; or what is wrong with PyTorch."""
+    if torch_fault:
+        return torch_fault
     if state == "no torch":
         return _("PyTorch is not installed yet. The first run asks before it installs anything.")
     if state == "probing":

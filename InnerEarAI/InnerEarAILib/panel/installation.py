@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 import sys
 from dataclasses import dataclass
 
@@ -18,6 +19,11 @@ REQUESTER = "InnerEarAI"
 
 UNFIT_TORCH = "2.9."
 """PyTorch 2.9 has a regression in 3D convolutions; releases before and after have not."""
+
+LAST_TORCH_OF_INTEL_MACS = "2.2.2"
+
+FIRST_TORCH_WITH_NUMPY_2 = (2, 3)
+"""PyTorch before it is built for NumPy 1: beside NumPy 2 it can be imported, but takes no array."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,10 @@ def packages() -> tuple[Package, ...]:
         Package(
             "torch",
             f"torch{torch_versions()}",
-            _("PyTorch, runs the networks: about 0.8 GB on disk, several times as much with support of an NVIDIA GPU"),
+            _(
+                "PyTorch, runs the networks: about 0.8 GB on disk, several times as much with support of an NVIDIA "
+                "GPU; with it come light-the-torch, which finds the build that fits the computer, and torchvision"
+            ),
         ),
         Package("safetensors", "safetensors>=0.4", _("reads the networks' weights: about 1.5 MB")),
     )
@@ -57,9 +66,8 @@ def torch_versions() -> str:
     if sys.platform == "win32":
         # Its paths are longer than Windows allows by default.
         versions.append("!=2.13.*")
-    if sys.platform == "darwin" and platform.machine() == "x86_64":
-        # The last one that was built for these computers.
-        versions.append("<=2.2.2")
+    if _is_intel_mac():
+        versions.append(f"<={LAST_TORCH_OF_INTEL_MACS}")
     return ",".join(versions)
 
 
@@ -76,9 +84,48 @@ def installed_version(name: str) -> str | None:
         return None
 
 
-def torch_is_unfit() -> bool:
-    """Whether a PyTorch is installed that should be replaced."""
-    return (installed_version("torch") or "").startswith(UNFIT_TORCH)
+def obstacle() -> str:
+    """Why nothing can be computed with what is installed, in one sentence with a way out; empty where all is well."""
+    missing = missing_packages()
+    return numpy_conflict() or (missing_sentence(missing[0].name) if missing else "")
+
+
+def missing_sentence(name: str) -> str:
+    """What is to be done about a package that is missing, where there is no panel to ask for it."""
+    return _(
+        "The Python package {package} is not installed in Slicer. Press the button in the module Inner Ear "
+        "AI, which installs it; or install the PyTorch extension, then run "
+        "slicer.util.pip_install('{package}') in the Python console."
+    ).format(package=name)
+
+
+def torch_fault() -> str:
+    """What is wrong with the PyTorch that is installed or would be, in one sentence; empty where nothing is."""
+    if (installed_version("torch") or "").startswith(UNFIT_TORCH):
+        return _(
+            "PyTorch 2.9 has a fault in 3D convolutions; replace it by another version in the module PyTorch Utils."
+        )
+    return numpy_conflict()
+
+
+def numpy_conflict() -> str:
+    """Why PyTorch, as it is installed or would be, cannot take NumPy's arrays; one sentence, empty where it can."""
+    torch = installed_version("torch") or (LAST_TORCH_OF_INTEL_MACS if _is_intel_mac() else None)
+    if torch is None or _release(torch) >= FIRST_TORCH_WITH_NUMPY_2:
+        return ""
+    numpy = installed_version("numpy")
+    if numpy is None or _release(numpy) < (2, 0):
+        return ""
+    if _is_intel_mac():
+        # The PyTorch extension leaves NumPy as it is.
+        return _(
+            "PyTorch {torch}, the last one for Slicer on Intel Macs, cannot be used with NumPy {numpy}: run "
+            "slicer.util.pip_install('numpy<2') in the Python console and restart Slicer (other modules may then miss "
+            "the newer NumPy), or use Slicer on another system."
+        ).format(torch=torch, numpy=numpy)
+    return _(
+        "PyTorch {torch} cannot be used with NumPy {numpy}: replace it by a newer version in the module PyTorch Utils."
+    ).format(torch=torch, numpy=numpy)
 
 
 def consent_to(missing: tuple[Package, ...]) -> bool:
@@ -97,7 +144,7 @@ def install(missing: tuple[Package, ...]) -> None:
     """Installs packages; the user has consented.
 
     Raises:
-        InstallationError: if one of them cannot be installed.
+        InstallationError: if one of them cannot be installed, or does not go with what is there.
     """
     for package in missing:
         try:
@@ -119,6 +166,8 @@ def install(missing: tuple[Package, ...]) -> None:
         raise InstallationError(
             _("{names} could not be installed; the Python console says why.").format(names=", ".join(still_missing))
         )
+    if conflict := numpy_conflict():
+        raise InstallationError(conflict)
 
 
 def _install_torch() -> None:
@@ -144,3 +193,13 @@ def _pip_install(requirement: str) -> None:
         slicer.util.pip_install(requirement)
     else:
         pip_ensure([requirement], requester=REQUESTER, prompt_install=False)
+
+
+def _is_intel_mac() -> bool:
+    # Of Slicer, not of the computer: its Python under Rosetta says so too, and takes the same wheels.
+    return sys.platform == "darwin" and platform.machine() == "x86_64"
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Major and minor number: (2, 2) of "2.2.2+cpu"."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])

@@ -22,7 +22,8 @@ from InnerEarAILib.panel.installation import (
     consent_to,
     install,
     missing_packages,
-    torch_is_unfit,
+    numpy_conflict,
+    torch_fault,
 )
 from InnerEarAILib.panel.log_window import log_header, show_log
 from InnerEarAILib.panel.results_view import ResultsView
@@ -151,6 +152,9 @@ class Panel:
         self._timer.start()
 
     def _everything_is_installed(self) -> bool:
+        if conflict := numpy_conflict():
+            self._message = conflict
+            return False
         missing = missing_packages()
         if not missing:
             return True
@@ -330,5 +334,5 @@ class Panel:
         ui.timeLabel.visible = bool(ui.timeLabel.text)
         ui.modelHint.visible = bool(ui.modelHint.text)
         chosen = self._parameters.device
-        ui.deviceHint.text = hints.device_hint(computer.computer, computer.state, chosen, torch_is_unfit())
+        ui.deviceHint.text = hints.device_hint(computer.computer, computer.state, chosen, torch_fault())
         ui.deviceHint.toolTip = hints.device_advice(computer.computer)

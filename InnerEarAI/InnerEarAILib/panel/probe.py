@@ -7,13 +7,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from InnerEarAILib.panel.child import Child, python_command
+from InnerEarAILib.panel.child import Child, python_command, remove_folder
 from InnerEarAILib.panel.computer import Computer
 from InnerEarAILib.worker import PROBE
 
 
 class Probe:
     """A running probe; `poll` says now and then whether it is over.
+
+    Args:
+        known: what was found earlier. Where the devices are still the same, that stays and no speed is measured again.
 
     Raises:
         OSError: if it cannot be started.
@@ -23,8 +26,9 @@ class Probe:
         log: what the process wrote beside, and what it said of its failure.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, known: Computer | None = None) -> None:
         self.computer: Computer | None = None
+        self._known = known
         self.log = ""
         self._events: list[dict[str, Any]] = []
         self._folder = Path(tempfile.mkdtemp(prefix="InnerEarAI-probe-"))
@@ -38,6 +42,10 @@ class Probe:
         """Whether it is over; `computer` and `log` are set then."""
         ended = self._child.ended()
         self._events += self._child.new_events()
+        if self._known is not None and self._known.has_the_devices_of(self._events):
+            self.computer = self._known
+            self.close()
+            return True
         if not ended:
             return False
         said = [event["sentence"] for event in self._events if event["event"] == "error"]
@@ -52,4 +60,4 @@ class Probe:
     def close(self) -> None:
         """Ends the process if it still runs, and removes its files."""
         self._child.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove_folder(self._folder)

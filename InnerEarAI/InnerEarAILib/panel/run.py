@@ -13,13 +13,13 @@ from typing import Any, Literal
 from slicer.i18n import tr as _
 
 from InnerEarAILib.ear_result import ScanResult
-from InnerEarAILib.panel.child import Child, python_command
+from InnerEarAILib.panel.child import Child, python_command, remove_folder
 from InnerEarAILib.scan_result_files import read_scan_result
 from InnerEarAILib.volume import Volume
 from InnerEarAILib.worker import write_job
 
-OUT_OF_MEMORY_SIGNAL = -9
-"""What Linux and macOS end a process with when memory runs out."""
+LAUNCHER_FAILURE = 1
+"""What PythonSlicer ends with on every system when the Python that it has launched is killed or crashes."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Run:
             self._child.kill()
             self._final_log = self._child.log()
             self._child = None
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove_folder(self._folder)
 
     def _take_in(self, event: dict[str, Any]) -> None:
         if event["event"] == "step":
@@ -162,12 +162,14 @@ def _with_way_out(error: Mapping[str, Any], may_use_gpu: bool) -> str:
     return error["sentence"]
 
 
-def _crash_sentence(exit_code: int | None) -> str:
-    if exit_code == OUT_OF_MEMORY_SIGNAL:
+def _crash_sentence(exit_code: int) -> str:
+    # The worker says every error of its own before it ends: without a word, it was ended from outside or has crashed.
+    if exit_code < 0 or exit_code == LAUNCHER_FAILURE:
         return _(
-            "The computation was ended by the system, most likely because memory ran out: crop the scan to the "
-            "temporal bone, choose one view, or close other programs."
-        )
+            "The computation crashed or was ended by the system (exit code {code}), Slicer was not; most likely memory "
+            "ran out: crop the scan to the temporal bone, choose one view or another device, or close other programs; "
+            "if it happens again, report it with the log."
+        ).format(code=exit_code)
     return _(
         "The computation crashed (exit code {code}), Slicer did not: start it again, or choose another device; if it "
         "happens again, report it with the log."

@@ -13,8 +13,14 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from InnerEarAILib import __version__
-from InnerEarAILib.panel.child import Child, python_command
-from InnerEarAILib.panel.installation import consent_to, install, missing_packages
+from InnerEarAILib.panel.child import Child, python_command, remove_folder
+from InnerEarAILib.panel.installation import (
+    InstallationError,
+    consent_to,
+    install,
+    missing_packages,
+    numpy_conflict,
+)
 
 CATEGORY = "Inner Ear AI"
 
@@ -59,6 +65,11 @@ def cached_file(kind: str) -> Path:
 def load_sample(source: Any) -> list[slicer.vtkMRMLScalarVolumeNode]:
     """Adds a phantom to the scene, drawn first where it is not kept yet; Sample Data calls this.
 
+    From a script, since SampleData.downloadSample passes by what a source brings along to load it::
+
+        source = SampleData.SampleDataLogic().sourceForSampleName("InnerEarPhantom")
+        (node,) = source.customDownloader(source)
+
     Args:
         source: the SampleDataSource that was asked for.
 
@@ -80,6 +91,8 @@ def load_sample(source: Any) -> list[slicer.vtkMRMLScalarVolumeNode]:
 
 
 def _drawn(kind: str) -> bool:
+    if conflict := numpy_conflict():
+        raise InstallationError(conflict)
     missing = missing_packages()
     if missing:
         if not consent_to(missing):
@@ -90,9 +103,10 @@ def _drawn(kind: str) -> bool:
         labelText=_("Drawing the phantom; this takes up to some minutes, once."), maximum=0
     )
     try:
-        with tempfile.TemporaryDirectory(prefix=".drawing-", dir=cached_file(kind).parent) as folder:
-            unfinished = Path(folder, "phantom.nrrd")
-            child = Child(python_command("InnerEarAILib.phantom.samples", kind, str(unfinished)), Path(folder))
+        folder = Path(tempfile.mkdtemp(prefix=".drawing-", dir=cached_file(kind).parent))
+        try:
+            unfinished = folder / "phantom.nrrd"
+            child = Child(python_command("InnerEarAILib.phantom.samples", kind, str(unfinished)), folder)
             try:
                 while not child.ended():
                     slicer.app.processEvents()
@@ -104,6 +118,8 @@ def _drawn(kind: str) -> bool:
             finally:
                 child.kill()
             os.replace(unfinished, cached_file(kind))
+        finally:
+            remove_folder(folder)
     finally:
         dialog.close()
     return True
