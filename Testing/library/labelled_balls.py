@@ -32,11 +32,11 @@ def ball(number: int) -> tuple[Volume, Volume, dict[str, np.ndarray]]:
     return Volume(scan.astype(np.int16), affine), Volume(inside.astype(np.uint8), affine), landmarks
 
 
-def data_set(folder, count: int, name: str = "Balls"):
-    """Writes `count` balls and their manifest, which is returned."""
+def data_set(folder, count: int, name: str = "Balls", first: int = 0):
+    """Writes `count` balls, the first of which is ball `first`, and their manifest, which is returned."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [f'name = "{name}"']
-    for number in range(count):
+    for number in range(first, first + count):
         scan, labels, landmarks = ball(number)
         files = {"scan": f"b{number}.nrrd", "labels": f"b{number}_labels.nrrd", "landmarks": f"b{number}.mrk.json"}
         write_volume(folder / files["scan"], scan)

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture
 def arguments(tmp_path):
     (tmp_path / "tiny.toml").write_text(TINY)
-    data, test = data_set(tmp_path / "balls", 3), data_set(tmp_path / "others", 1, "Others")
+    data, test = data_set(tmp_path / "balls", 3), data_set(tmp_path / "others", 1, "Others", first=100)
     return ["ablate", "--config", str(tmp_path / "tiny.toml"), "--data", str(data), "--test", str(test),
             "--budget", "2", "--device", "cpu", "-o", str(tmp_path / "out")]  # fmt: skip
 
@@ -170,3 +170,5 @@ def test_variations_can_be_listed(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 46
     assert "double_width: width (value ours)" in lines
+    assert "heatmaps_gamma: heatmap schedule (value ours)" in lines
+    assert "gates_both: attention gates" in lines

@@ -17,7 +17,8 @@ from InnerEarAILib.evaluation.tables import deviations, usual_standard_deviation
 from InnerEarAILib.landmark_files import write_landmarks
 from InnerEarAILib.model_store import ModelCard, load_card, save_model
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
-from InnerEarAILib.scan_files import write_volume
+from InnerEarAILib.scan_files import read_volume, write_volume
+from InnerEarAILib.training.seen_scans import scan_sha256
 from InnerEarAILib.volume import Volume
 from library.scans import affine, noisy_scan, painted_ear, scan_result
 
@@ -80,6 +81,28 @@ def test_labelled_scans_are_judged_by_one_command(tmp_path, store, files, capsys
     assert (tmp_path / "out" / "index.html").is_file()
     assert "right ear Dice 1.000" in capsys.readouterr().out
     assert "| real scans | 1 | 1.000 |" in (tmp_path / "out" / "tables.md").read_text(encoding="utf-8")
+
+
+def test_scans_that_a_model_has_seen_are_no_test_by_their_files_either(tmp_path, store, files, capsys):
+    other = tmp_path / "other.nrrd"
+    write_volume(other, noisy_scan(affine(origin=CENTRE - 7), seed=5))
+    taught, chosen_by = (scan_sha256(read_volume(path)) for path in (files[0], other))
+    seen = {"trained_on_scans": [taught], "validated_on_scans": [chosen_by]}
+    save_model(store, replace(CARD, figures=seen), DualHeadUNet(DualHeadUNetConfig(widths=(4, 6))))
+    row = {"scan": "scan.nrrd", "labels": "labels.nrrd", "landmarks": "landmarks.json", "group": "clinic"}
+    (tmp_path / "cases.json").write_text(json.dumps({"cases": [row, {**row, "scan": "other.nrrd"}]}), encoding="utf-8")
+    chosen = parsed("--model", "tiny", "--models", store, "--case", *files, "--data", tmp_path / "cases.json",
+                    "-o", tmp_path / "out", "--device", "cpu")  # fmt: skip
+    assert command.run_evaluate_command(chosen, fake_judge) == 0
+    assert "2 cases are left out" in capsys.readouterr().out
+    rows = (tmp_path / "out" / "cases.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 2
+    assert '"clinic, validation"' in rows[1]
+    tables = (tmp_path / "out" / "tables.md").read_text(encoding="utf-8")
+    assert "Left out, since it was trained on them: 2." in tables
+    alone = parsed("--model", "tiny", "--models", store, "--case", *files, "-o", tmp_path / "none", "--device", "cpu")
+    assert command.run_evaluate_command(alone, fake_judge) == 0
+    assert "0 scans. Left out" in (tmp_path / "none" / "tables.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

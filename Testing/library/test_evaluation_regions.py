@@ -14,7 +14,9 @@ from InnerEarAILib.contrast_matching import match_by_cluster, match_contrast
 from InnerEarAILib.evaluation import command, regions
 from InnerEarAILib.evaluation.evaluate import Outcome
 from InnerEarAILib.evaluation.figures import method_figures
-from InnerEarAILib.evaluation.manifest_cases import data_set_recipes, is_data_set, without_taught
+from InnerEarAILib.evaluation.given_cases import labelled_recipe
+from InnerEarAILib.evaluation.held_out import held_out
+from InnerEarAILib.evaluation.manifest_cases import data_set_recipes, is_data_set, of_cases
 from InnerEarAILib.evaluation.method_tables import MEASURES, method_tables, pairs_table
 from InnerEarAILib.evaluation.published import published_dice, published_landmarks
 from InnerEarAILib.evaluation.region_outcomes import RegionOptions, apart, judged_on_regions
@@ -26,6 +28,7 @@ from InnerEarAILib.model_store import ModelCard, load_card, save_model
 from InnerEarAILib.networks.autocasnet import AutoCasNet, AutoCasNetConfig
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig, NetworkOutput
 from InnerEarAILib.preprocessing import normalise, resample
+from InnerEarAILib.training.manifest import read_manifest
 from InnerEarAILib.volume import InputError
 from library.labelled_balls import RADIUS_MM, data_set
 
@@ -148,16 +151,60 @@ def test_network_sees_the_contrast_that_was_asked_for(balls, monkeypatch, contra
 
 def test_cases_that_a_model_was_trained_on_are_left_out(balls):
     taught = replace(CARD, figures={"trained_on_cases": {"Balls": ["b0", "b2"], "Others": ["b1"]}})
-    kept, count = without_taught(balls, taught)
-    assert ([recipe.name for recipe in kept], count) == (["b1"], 2)
+    said = []
+    allowed = held_out(balls, taught, "reader", said.append)
+    assert ([recipe.name for recipe in allowed.recipes], allowed.taught, allowed.validated) == (["b1"], 2, 0)
+    assert said == ["reader: 2 cases are left out, since it was trained on them."]
+
+
+def test_scan_that_was_trained_on_is_left_out_under_any_name_and_by_any_route(tmp_path, balls):
+    card = replace(CARD, figures={"trained_on_scans": [balls[1].sha256()], "trained_on_cases": {"Balls": ["b1"]}})
+    renamed = data_set_recipes(data_set(tmp_path / "copy", 3, "Renamed"))
+    assert [recipe.name for recipe in held_out(renamed, card, "", str).recipes] == ["b0", "b2"]
+    files = [(tmp_path / "copy" / f"b{number}.nrrd", tmp_path / "copy" / f"b{number}_labels.nrrd") for number in (0, 1)]
+    given = [labelled_recipe(scan.rename(scan.with_stem(f"scan{scan.stem}")), labels, None) for scan, labels in files]
+    assert [recipe.name for recipe in held_out(given, card, "", str).recipes] == ["scanb0"]
+
+
+def test_names_alone_do_not_tell_a_scan_given_by_its_file(tmp_path):
+    data_set(tmp_path / "balls", 1)
+    given = labelled_recipe(tmp_path / "balls" / "b0.nrrd", tmp_path / "balls" / "b0_labels.nrrd", None)
+    said = []
+    allowed = held_out([given], replace(CARD, figures={"trained_on_cases": {"Balls": ["b0"]}}), "old", said.append)
+    assert len(allowed.recipes) == 1
+    (sentence,) = said
+    assert "old: its card lists names alone" in sentence
+
+
+def test_scans_that_chose_the_weights_stand_in_a_group_of_their_own(tmp_path, reader):
+    path = data_set(tmp_path / "balls", 3)
+    recipes = data_set_recipes(path)
+    judged_on_regions(CARD, recipes, tmp_path / "out", RegionOptions("cpu", 1, pictures=False))
+    card = replace(CARD, figures={"validated_on_scans": [recipes[1].sha256()]})
+    outcome = judged_on_regions(card, recipes, tmp_path / "out", RegionOptions("cpu", 1, pictures=False))
+    groups = {figures.name: figures.group for figures in outcome.figures}  # kept figures as well
+    assert groups == {"b0": "Balls", "b1": "Balls, validation", "b2": "Balls"}
+    assert outcome.validated == 1
+    write_report(tmp_path / "out", [outcome])
+    assert "No test data, since they chose its weights" in (tmp_path / "out" / "tables.md").read_text(encoding="utf-8")
+    own = held_out(of_cases(read_manifest(path), [1], "validation"), card, "", str)
+    assert [recipe.group for recipe in own.recipes] == ["validation"]
+
+
+def test_scan_that_cannot_be_read_is_left_to_the_evaluation(tmp_path):
+    path = data_set(tmp_path / "balls", 2)
+    recipes = data_set_recipes(path)
+    (tmp_path / "balls" / "b0.nrrd").write_text("no scan")
+    card = replace(CARD, figures={"trained_on_scans": [recipes[1].sha256()]})
+    assert [recipe.name for recipe in held_out(recipes, card, "", str).recipes] == ["b0"]
 
 
 def test_cases_of_one_name_in_two_data_sets_are_told_apart(tmp_path):
     paths = [data_set(tmp_path / name, 1, name) for name in ("A", "B")]
     recipes = data_set_recipes(*paths)
     assert [recipe.name for recipe in recipes] == [made(recipe).name for recipe in recipes] == ["A_b0", "B_b0"]
-    kept, _ = without_taught(recipes, replace(CARD, figures={"trained_on_cases": {"A": ["b0"]}}))
-    assert [recipe.name for recipe in kept] == ["B_b0"]
+    allowed = held_out(recipes, replace(CARD, figures={"trained_on_cases": {"A": ["b0"]}}), "", str)
+    assert [recipe.name for recipe in allowed.recipes] == ["B_b0"]
     with pytest.raises(InputError, match="Two data sets are called “A”"):
         data_set_recipes(paths[0], paths[0])
 
@@ -256,9 +303,22 @@ def test_published_figures_are_those_of_the_papers():
     assert published_landmarks(cascade) == ""
     gold = replace(CARD, name="gold")
     assert (published_dice(gold), published_landmarks(gold)) == ("0.94 ± 0.01 (9 clinical)", "5.2 ± 2.8 (9 clinical)")
-    single = replace(CARD, network={"heads": "heatmaps"})
-    assert published_landmarks(single) == "6.3 (9 clinical)"
     assert published_dice(CARD) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "heads", "dice", "landmarks"),
+    [
+        ("segmentation_only", "segmentation", "0.93 (9 clinical)", ""),
+        ("heatmaps_only", "heatmaps", "", "6.3 (9 clinical)"),
+        ("base", "both", "0.93 (9 clinical)", "5.6 (9 clinical)"),
+        ("base", "heatmaps", "", ""),
+        ("mine", "segmentation", "", ""),
+    ],
+)
+def test_a_network_has_published_figures_of_its_own_heads_alone(name, heads, dice, landmarks):
+    card = replace(CARD, name=name, method="dual_head_unet", network={"heads": heads})
+    assert (published_dice(card), published_landmarks(card)) == (dice, landmarks)
 
 
 @pytest.mark.skipif(not can_draw(), reason="no OpenGL here")

@@ -9,17 +9,20 @@ import numpy as np
 import pytest
 
 from InnerEarAILib.landmarks import LANDMARK_NAMES
-from InnerEarAILib.scan_files import write_volume
-from InnerEarAILib.training.configuration import ConfigurationError
-from InnerEarAILib.training.data_source import open_data, with_manifest
+from InnerEarAILib.scan_files import read_volume, write_volume
+from InnerEarAILib.training.configuration import ConfigurationError, read_configuration
+from InnerEarAILib.training.data_source import data_of, open_data, with_manifest
 from InnerEarAILib.training.labelled_scan import read_hdf5, read_landmark_file
 from InnerEarAILib.training.manifest import ManifestError, check_cases, read_manifest
-from InnerEarAILib.training.manifest_dataset import load_case, prepare_case, split
+from InnerEarAILib.training.manifest_dataset import is_prepared, load_case, prepare_case, prepared_sha256
+from InnerEarAILib.training.seen_scans import scan_sha256
+from InnerEarAILib.training.splits import partition, redraw
 from InnerEarAILib.volume import Volume
 from library.tiny_training import tiny_config
 
 MARKS = {"helicotrema": [10.0, 8, 9], "oval window": [8.0, 10, 9], "round window": [8.0, 8, 11]}
 SPACING = 0.5
+ALL_APART = [str(number) for number in range(43)]
 
 
 def volumes(shift: float = 0.0, spacing: float = SPACING) -> tuple[Volume, Volume]:
@@ -187,16 +190,119 @@ def test_prepared_case_lies_where_the_scan_does(tmp_path):
 
 def test_folds_are_random_but_fixed_and_never_share_a_case():
     for fold in (1, 2, 3):
-        training, held_out = split(43, fold, 5, seed=1)
+        training, held_out = redraw(ALL_APART, fold, 5, seed=1)
         assert (len(training), len(held_out)) == (38, 5)
         assert sorted(training + held_out) == list(range(43))
-        assert split(43, fold, 5, seed=1) == (training, held_out)
-    assert split(43, 1, 5, seed=1) != split(43, 2, 5, seed=1)
+        assert redraw(ALL_APART, fold, 5, seed=1) == (training, held_out)
+    assert redraw(ALL_APART, 1, 5, seed=1) != redraw(ALL_APART, 2, 5, seed=1)
+
+
+def test_redrawn_folds_are_those_of_earlier_versions():
+    assert redraw(ALL_APART, 1, 5, seed=1)[1] == sorted(np.random.default_rng([1, 1]).permutation(43)[:5])
+
+
+def test_parts_hold_out_every_case_exactly_once():
+    folds = [partition(ALL_APART[:17], fold, 4, seed=1) for fold in (1, 2, 3, 4)]
+    assert sorted(len(held_out) for _, held_out in folds) == [4, 4, 4, 5]
+    assert sorted(number for _, held_out in folds for number in held_out) == list(range(17))
+    assert all(sorted(training + held_out) == list(range(17)) for training, held_out in folds)
+    assert folds != [partition(ALL_APART[:17], fold, 4, seed=2) for fold in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_patient_is_on_both_sides(seed):
+    patients = [str(number // 2) for number in range(20)] + ["alone", "one more"]
+    splits = [redraw(patients, fold, 5, seed) for fold in (1, 2, 3)]
+    assert all(5 <= len(held_out) <= 6 for _, held_out in splits)
+    parts = [partition(patients, fold, 4, seed) for fold in (1, 2, 3, 4)]
+    assert sorted(len(held_out) for _, held_out in parts) in ([5, 5, 6, 6], [4, 6, 6, 6])
+    for training, held_out in splits + parts:
+        assert not {patients[number] for number in training} & {patients[number] for number in held_out}
+
+
+def test_cases_of_one_patient_and_of_one_scan_stay_together(tmp_path):
+    for name in ("a", "b", "c", "d"):
+        write_case(tmp_path, name)
+    cases = [
+        entry("a", patient="17"), entry("b", patient="18"), entry("c", patient="17"), entry("d"),
+        {**entry("d"), "name": "d, other ear"},
+    ]  # fmt: skip
+    told = [case.one_patient for case in read_manifest(write_manifest(tmp_path, cases)).cases]
+    assert told[0] == told[2]
+    assert told[3] == told[4]
+    assert len(set(told)) == 3
+
+
+def test_patient_that_is_no_text_is_said(tmp_path):
+    write_case(tmp_path, "a")
+    with pytest.raises(ManifestError, match="the patient 17, which must be a text"):
+        read_manifest(write_manifest(tmp_path, [entry("a", patient=17)]))
+
+
+def test_too_few_patients_for_a_split_are_refused():
+    with pytest.raises(ValueError, match="cases of 3 patients cannot be parted into 4 folds"):
+        partition(["a", "b", "c", "c"], 1, 4, seed=1)
+    with pytest.raises(ValueError, match="of 2 cases of 1 patients, 1 cannot be held out"):
+        redraw(["a", "a"], 1, 1, seed=1)
+
+
+@pytest.mark.parametrize("name", ["autocasnet", "autocasnet_residual", "unet_2d", "squeeze_excitation_unet_2d"])
+def test_networks_of_hussain_are_trained_on_four_parts(name):
+    data = data_of(read_configuration(name))
+    assert (data.split, data.folds) == ("partition", 4)
+    assert data_of(read_configuration("base")).split == "redraw"
+
+
+def test_unknown_split_is_refused(tmp_path):
+    config = tiny_config(data={"kind": "manifest", "manifest": "x", "split": "leave-one-out"})
+    with pytest.raises(ValueError, match="split must be redraw or partition, got 'leave-one-out'"):
+        data_of(config)
+
+
+def test_parts_of_a_configuration_hold_out_every_scan_once(tmp_path):
+    for name in ("a", "b", "c"):
+        write_case(tmp_path, name)
+    manifest = write_manifest(tmp_path, [entry(name) for name in ("a", "b", "c")])
+    table = {"kind": "manifest", "manifest": str(manifest), "split": "partition", "folds": 3, "region_mm": 14.0,
+             "validation_tiles": 1}  # fmt: skip
+    held_out = []
+    for fold in (1, 2, 3):
+        with open_data(tiny_config(data={**table, "fold": fold}), tmp_path / "scans", lambda line: None) as data:
+            held_out += data.seen.validated.cases["Balls"]
+            assert sorted(data.seen.taught.cases["Balls"] + data.seen.validated.cases["Balls"]) == ["a", "b", "c"]
+    assert sorted(held_out) == ["a", "b", "c"]
+
+
+def test_scan_is_known_again_by_what_it_shows(tmp_path):
+    write_case(tmp_path, "a")
+    other = volumes()[0]
+    other.voxels[0, 0, 0] += 1
+    write_case(tmp_path, "b", scan=other)
+    cases = read_manifest(write_manifest(tmp_path, [entry("a"), entry("b")])).cases
+    for case in cases:
+        prepare_case(case, tmp_path / "scans" / case.name, SPACING, 14.0)
+    own, others = (prepared_sha256(tmp_path / "scans" / name) for name in ("a", "b"))
+    assert own != others
+    write_volume(tmp_path / "elsewhere.nii.gz", volumes()[0])
+    assert scan_sha256(read_volume(tmp_path / "elsewhere.nii.gz")) == own
+    assert scan_sha256(cases[0].read_scan()) == own
+
+
+def test_case_prepared_by_an_earlier_version_is_prepared_again(tmp_path):
+    write_case(tmp_path, "a")
+    (case,) = read_manifest(write_manifest(tmp_path, [entry("a")])).cases
+    folder = tmp_path / "scans"
+    prepare_case(case, folder, SPACING, 14.0)
+    assert is_prepared(replace(case, patient="17"), folder, SPACING, 14.0)
+    described = json.loads((folder / "case.json").read_text())
+    del described["scan_sha256"]
+    (folder / "case.json").write_text(json.dumps(described))
+    assert not is_prepared(case, folder, SPACING, 14.0)
 
 
 def test_more_cases_held_out_than_there_are_is_refused():
     with pytest.raises(ValueError, match="cannot be held out"):
-        split(5, 1, 5, seed=1)
+        redraw(ALL_APART[:5], 1, 5, seed=1)
 
 
 def test_configuration_opens_a_data_set_with_its_folds(tmp_path):

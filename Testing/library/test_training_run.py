@@ -18,6 +18,7 @@ from InnerEarAILib.model_store import load_card, load_network
 from InnerEarAILib.training import trainer as trainer_module
 from InnerEarAILib.training.configuration import ConfigurationError
 from InnerEarAILib.training.losses import JointLoss, segmentation_loss
+from InnerEarAILib.training.processes import Processes
 from InnerEarAILib.training.run_folder import read_metrics
 from InnerEarAILib.training.samples import collate
 from library.tiny_training import BallSource, tiny_config, tiny_trainer, weights
@@ -233,8 +234,107 @@ def test_run_killed_twice_and_resumed_ends_with_the_weights_of_an_undisturbed_on
     assert torch.equal(whole, killed)
 
 
+class OneOf(Processes):
+    """A process of several that never meets the others."""
+
+    def average_gradients(self, network):
+        del network
+
+    def agree(self, values, device):
+        del device
+        return list(values)
+
+
+class WatchedSource(BallSource):
+    """Keeps the numbers of the samples it was asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def sample(self, index):
+        self.asked.append(index)
+        return super().sample(index)
+
+
+@pytest.mark.parametrize(
+    ("accumulation", "count", "passes"), [(15, 1, 15), (15, 3, 5), (15, 4, 4), (1, 4, 1), (2, 8, 1)]
+)
+def test_accumulation_is_shared_out_among_processes(accumulation, count, passes):
+    assert Processes(0, count).passes_of_step(accumulation) == passes
+
+
+def test_processes_share_the_iterations_of_one(tmp_path):
+    asked, steps = [], []
+    for rank in (0, 1):
+        source, config = WatchedSource(), tiny_config(optimisation={"iterations": 8, "accumulation": 4})
+        trainer = tiny_trainer(tmp_path / str(rank), config, source=source, processes=OneOf(rank, 2))
+        step = trainer._optimiser.step
+        trainer._optimiser.step = lambda step=step, rank=rank: (steps.append(rank), step())
+        trainer.run()
+        assert trainer.state.iteration == 8
+        asked.append(source.asked[:4])
+    assert asked == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    assert steps == [0, 0, 1, 1]
+
+
+def test_accumulation_that_processes_cannot_share_is_said_and_stands_on_the_card(tmp_path):
+    said = []
+    config = tiny_config(optimisation={"iterations": 16, "accumulation": 15})
+    tiny_trainer(tmp_path / "run", config, processes=OneOf(0, 4), say=said.append).run()
+    assert (
+        "4 processes, 4 passes each for a step: 16 in all instead of 15, which 4 processes cannot share evenly." in said
+    )
+    trained_on = load_card("tiny", tmp_path / "run" / "last").trained_on
+    assert "16 iterations of one tile" in trained_on
+    assert "for each of 4 processes, 16 passes to a step" in trained_on
+
+
+def test_run_of_one_process_is_gone_on_with_by_several(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        tiny_trainer(tmp_path / "run", source=InterruptedSource()).run()
+    source = WatchedSource()
+    resumed = tiny_trainer(tmp_path / "run", source=source, processes=OneOf(1, 4))
+    resumed.resume()
+    begun = resumed.state.iteration
+    before = weights(resumed)
+    resumed.run()
+    assert source.asked[0] == begun + 1
+    assert not torch.equal(before, weights(resumed))
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_processes_begin_with_the_same_weights_and_drop_differently(tmp_path, resume):
+    def drawn(rank):
+        trainer = tiny_trainer(tmp_path / "run", processes=OneOf(rank, 2))
+        if resume:
+            trainer.resume()
+        begun = weights(trainer)
+        trainer._begin_together()
+        return begun, torch.rand(4)
+
+    if resume:
+        tiny_trainer(tmp_path / "run").run()
+    (first, dropped), (second, otherwise) = drawn(0), drawn(1)
+    assert torch.equal(first, second)
+    assert not torch.equal(dropped, otherwise)
+
+
+def test_interrupted_run_is_kept_before_it_is_validated(tmp_path, monkeypatch):
+    def killed(*given):
+        raise SystemExit
+
+    monkeypatch.setattr(trainer_module, "validate", killed)
+    seldom = tiny_config(watch={"checkpoint_minutes": 10, "validate_every": 100})
+    trainer = tiny_trainer(tmp_path / "run", seldom, source=InterruptedSource())
+    with pytest.raises(SystemExit):
+        trainer.run()
+    resumed = tiny_trainer(tmp_path / "run", seldom)
+    resumed.resume()
+    assert resumed.state.iteration == trainer.state.iteration > 0
+
+
 @pytest.mark.slow
-def test_two_processes_train_as_one_with_twice_the_accumulation(tmp_path):
+def test_two_processes_train_as_one_with_their_accumulation_together(tmp_path):
     assert script(tmp_path / "one", "fresh", 12).wait(300) == 0
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     assert script(tmp_path / "two", "fresh", 12, torchrun).wait(300) == 0

@@ -16,6 +16,7 @@ from InnerEarAILib.training.data_source import TrainingData
 from InnerEarAILib.training.export import model_exporter
 from InnerEarAILib.training.processes import started_processes
 from InnerEarAILib.training.samples import TrainingSample
+from InnerEarAILib.training.seen_scans import SeenScans
 from InnerEarAILib.training.trainer import Trainer
 
 TILE = 16
@@ -66,8 +67,9 @@ def tiny_trainer(folder: Path, config: TrainingConfig | None = None, **arguments
     source = arguments.pop("source", BallSource())
 
     validation = arguments.pop("validation", None) or [BallSource().sample(1_000_000 + n) for n in range(2)]
-    data = TrainingData(source, validation, "Balls.", "Other balls.", "For tests.", 8.0)
-    export = model_exporter(config, data, folder, CPU)
+    seen = arguments.pop("seen", SeenScans())
+    data = TrainingData(source, validation, "Balls.", "Other balls.", "For tests.", 8.0, seen)
+    export = model_exporter(config, data, folder, CPU, arguments.get("processes"))
     arguments.setdefault("say", lambda line: None)
     return Trainer(config, source, validation, folder, export, CPU, **arguments)
 
@@ -84,7 +86,7 @@ def main(folder: str, resume: str, iterations: str) -> None:
     # Where a gradient is nothing but rounding, AdamW would take a whole step in a random direction; SGD takes none.
     steady = {"optimiser": "sgd", "momentum": 0.9, "warmup_share": 0.0, "annealing_share": 0.0}
     with started_processes(cuda=False) as processes:
-        passes = {"iterations": int(iterations) // processes.count, "accumulation": 2 // processes.count}
+        passes = {"iterations": int(iterations), "accumulation": 2}
         config = tiny_config(optimisation=steady | passes, heatmaps={"schedule": "constant"})
         trainer = tiny_trainer(Path(folder), config, processes=processes, say=print)
         if resume == "resume":

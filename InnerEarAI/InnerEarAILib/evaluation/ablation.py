@@ -17,20 +17,18 @@ from typing import Any
 
 from InnerEarAILib.evaluation.catalogue import Variation
 from InnerEarAILib.evaluation.evaluate import Outcome
+from InnerEarAILib.evaluation.held_out import VALIDATION_GROUP
 from InnerEarAILib.evaluation.manifest_cases import data_set_recipes, of_cases
 from InnerEarAILib.evaluation.region_outcomes import RegionOptions, judged_on_regions
 from InnerEarAILib.inference.device import choose_device
 from InnerEarAILib.model_store import load_card
 from InnerEarAILib.training.configuration import TrainingConfig, changed, configuration_of
-from InnerEarAILib.training.data_source import ManifestData, dataclass_of, open_data
+from InnerEarAILib.training.data_source import data_of, open_data, split_of
 from InnerEarAILib.training.export import model_exporter
 from InnerEarAILib.training.manifest import Manifest, read_manifest
-from InnerEarAILib.training.manifest_dataset import split
+from InnerEarAILib.training.settings import settings_of
 from InnerEarAILib.training.trainer import Trainer
 from InnerEarAILib.volume import InputError
-
-VALIDATION_GROUP = "validation"
-"""The group of what a fold holds out: data set A's rows in the paper."""
 
 DONE_FILE = "done.json"
 
@@ -113,6 +111,7 @@ def ablate(
     manifest = read_manifest(plan.data)
     tests = data_set_recipes(*plan.tests)
     runs: list[AblationRun] = []
+    _held_out(run_configuration(plan, variations[0], plan.folds), manifest)  # refused before hours of training
     for variation in variations:
         for fold in range(1, plan.folds + 1):
             say(f"{variation.name}, fold {fold}")
@@ -154,7 +153,14 @@ def _trained(config: TrainingConfig, folder: Path, scans: Path, device_name: str
     prepared = scans / f"{config.spacing_mm:g}mm"
     with open_data(config, prepared, say) as data:
         trainer = Trainer(
-            config, data.source, data.validation, folder, model_exporter(config, data, folder, device), device, say=say
+            config,
+            data.source,
+            data.validation,
+            folder,
+            model_exporter(config, data, folder, device),
+            device,
+            say=say,
+            settings=settings_of(config, data),
         )
         if trainer.checkpoint_path.is_file():
             trainer.resume()
@@ -165,6 +171,4 @@ def _trained(config: TrainingConfig, folder: Path, scans: Path, device_name: str
 
 
 def _held_out(config: TrainingConfig, manifest: Manifest) -> list[int]:
-    table = {name: value for name, value in config.data.items() if name != "kind"}
-    data = dataclass_of(ManifestData, table, "[data]")
-    return split(len(manifest.cases), data.fold, data.validation_cases, config.seed)[1]
+    return split_of(config, data_of(config), manifest)[1]

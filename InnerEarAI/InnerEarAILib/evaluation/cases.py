@@ -68,6 +68,8 @@ class CaseRecipe:
         described: JSON-able, all that the case depends on; a change of it makes earlier figures void.
         needs_locator: only a model with a locator can take it on: a whole head.
         drawn: worth keeping on disk once made.
+        listed: name of the data set that lists it, and its own name there; empty: it stands in no list.
+        sha256: reads a labelled scan and tells seen_scans.scan_sha256; None: a drawn one.
     """
 
     name: str
@@ -76,6 +78,8 @@ class CaseRecipe:
     described: Mapping[str, Any] = field(default_factory=dict)
     needs_locator: bool = False
     drawn: bool = False
+    listed: tuple[str, str] = ("", "")
+    sha256: Callable[[], str] | None = None
 
 
 def obtained(recipe: CaseRecipe, folder: Path | None) -> EvaluationCase:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,7 @@ def run_evaluate_command(chosen: argparse.Namespace, judge: Callable | None = No
     """
     check_arguments(chosen)
     from InnerEarAILib.evaluation.evaluate import evaluate, judged_model
+    from InnerEarAILib.evaluation.held_out import held_out
     from InnerEarAILib.evaluation.manifest_cases import is_data_set
     from InnerEarAILib.evaluation.report import write_report
     from InnerEarAILib.inference.device import DeviceError, choose_device
@@ -119,8 +121,9 @@ def run_evaluate_command(chosen: argparse.Namespace, judge: Callable | None = No
     outcomes = []
     for card in cards:
         judged = (judge or judged_model)(card, card.directory.parent, device, chosen.views, chosen.whole_volume)
-        recipes = _recipes(chosen, card, device)
-        outcomes.append(evaluate(judged, recipes, chosen.output, chosen.drawn, minutes, _say))
+        allowed = held_out(_recipes(chosen, card, device), card, card.name, _say)
+        outcome = evaluate(judged, allowed.recipes, chosen.output, chosen.drawn, minutes, _say)
+        outcomes.append(replace(outcome, taught=allowed.taught, validated=allowed.validated))
         files = write_report(chosen.output, outcomes)
     for outcome in outcomes:
         if outcome.remaining:

@@ -68,6 +68,7 @@ class Outcome:
         failed: a sentence for each case that could not be made or judged; the next run tries it again.
         card: of the model, where the report shall say how it was trained.
         taught: how many cases were left out since the model was trained on them.
+        validated: how many chose its weights in training; their groups say so.
         pictures: HTML of further figures, by title.
     """
 
@@ -78,6 +79,7 @@ class Outcome:
     failed: tuple[str, ...] = ()
     card: ModelCard | None = None
     taught: int = 0
+    validated: int = 0
     pictures: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -210,6 +212,7 @@ def evaluate(
     Raises:
         InputError: the folder cannot be written to.
         ModelError: the model cannot be used.
+        ModuleNotFoundError: a case needs a package that is not installed.
         Cancelled: the caller wanted it to stop.
     """
     begin = clock()
@@ -230,15 +233,15 @@ def evaluate(
             at = clock()
             try:
                 figures = _judged_on(judged, obtained(recipe, drawn or output / "drawn"))
-            except (ModelError, Cancelled):
+            except (ModelError, Cancelled, ModuleNotFoundError):
                 raise
             except Exception as error:  # one case that fails must not cost the others
                 failed.append(f"{recipe.name}: {failure_of(error).sentence}")
                 say(f"{judged.name} {number}/{len(recipes)} {failed[-1]}")
                 continue
-            figures = replace(figures, name=recipe.name, group=recipe.group)
             slowest[recipe.needs_locator] = max(slowest[recipe.needs_locator], clock() - at)
             _keep(path, key, figures)
+        figures = replace(figures, name=recipe.name, group=recipe.group)
         done.append(figures)
         say(f"{judged.name} {number}/{len(recipes)} {recipe.name}: {sentence(figures)}")
     return Outcome(judged.name, tuple(done), tuple(left_out), tuple(remaining), tuple(failed))

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, labelled_
 from InnerEarAILib.evaluation.phantom_cases import GivenRecipe, described, drawn_given, finest_useful_mm
 from InnerEarAILib.evaluation.suite import plain_name
 from InnerEarAILib.phantom.scanner import SCANNER_KINDS
+from InnerEarAILib.scan_files import read_volume
+from InnerEarAILib.training.seen_scans import scan_sha256
 from InnerEarAILib.volume import InputError
 
 FIRST_GIVEN_NUMBER = 500_000
@@ -38,7 +41,8 @@ def labelled_recipe(scan: Path, labels: Path, landmarks: Path | None, group: str
         del obtain
         return labelled_case(scan, labels, landmarks, group, name, side)
 
-    return CaseRecipe(name, group, make, {"files": [_fingerprint(file) for file in files], "side": side})
+    depends = {"files": [_fingerprint(file) for file in files], "side": side}
+    return CaseRecipe(name, group, make, depends, sha256=cache(lambda: scan_sha256(read_volume(scan))))
 
 
 def anatomy_recipes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,9 @@ from InnerEarAILib.ear_result import LandmarkResult
 from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, TrueEar
 from InnerEarAILib.evaluation.suite import plain_name
 from InnerEarAILib.inference.chirality import side_by_chirality
-from InnerEarAILib.model_store import ModelCard
 from InnerEarAILib.training.configuration import ConfigurationError
-from InnerEarAILib.training.export import TAUGHT_KEY
 from InnerEarAILib.training.manifest import Case, Manifest, read_manifest
+from InnerEarAILib.training.seen_scans import scan_sha256
 from InnerEarAILib.volume import InputError
 
 
@@ -45,14 +45,16 @@ def data_set_recipes(*paths: Path) -> list[CaseRecipe]:
         raise InputError(f"Two data sets are called “{shared[0]}”; give them different names in their manifests.")
     names = Counter(case.name for manifest in manifests for case in manifest.cases)
     return [
-        case_recipe(case, manifest.name, case.name if names[case.name] == 1 else f"{manifest.name} {case.name}")
+        case_recipe(
+            case, manifest.name, manifest.name, case.name if names[case.name] == 1 else f"{manifest.name} {case.name}"
+        )
         for manifest in manifests
         for case in manifest.cases
     ]
 
 
-def case_recipe(case: Case, group: str, name: str = "") -> CaseRecipe:
-    """One labelled ear, read when its turn comes; `name` takes the place of its own."""
+def case_recipe(case: Case, data_set: str, group: str, name: str = "") -> CaseRecipe:
+    """One labelled ear of a data set, read when its turn comes; `name` takes the place of its own."""
     name = plain_name(name or case.name)
 
     def make(obtain: Callable[[CaseRecipe], EvaluationCase]) -> EvaluationCase:
@@ -61,7 +63,14 @@ def case_recipe(case: Case, group: str, name: str = "") -> CaseRecipe:
 
     files = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in case.files if path.exists()]
     described = {"name": case.name, "files": files, "labels": list(case.labyrinth_labels), "axes": case.axes}
-    return CaseRecipe(name, group, make, described | {"unmarked": list(case.unmarked)})
+    return CaseRecipe(
+        name,
+        group,
+        make,
+        described | {"unmarked": list(case.unmarked)},
+        listed=(data_set, case.name),
+        sha256=cache(lambda: scan_sha256(case.read_scan())),
+    )
 
 
 def labelled_ear(case: Case, group: str) -> EvaluationCase:
@@ -83,13 +92,6 @@ def labelled_ear(case: Case, group: str) -> EvaluationCase:
     return EvaluationCase(plain_name(case.name), group, read.scan, (TrueEar(side or "", labyrinth, marks),))
 
 
-def without_taught(recipes: Sequence[CaseRecipe], card: ModelCard) -> tuple[list[CaseRecipe], int]:
-    """The cases that a model was not trained on, and how many were left out."""
-    taught = {(group, name) for group, names in card.figures.get(TAUGHT_KEY, {}).items() for name in names}
-    kept = [recipe for recipe in recipes if (recipe.group, recipe.described["name"]) not in taught]
-    return kept, len(recipes) - len(kept)
-
-
 def of_cases(manifest: Manifest, numbers: Sequence[int], group: str) -> list[CaseRecipe]:
     """Some cases of a data set, by their places in it."""
-    return [case_recipe(manifest.cases[number], group) for number in numbers]
+    return [case_recipe(manifest.cases[number], manifest.name, group) for number in numbers]

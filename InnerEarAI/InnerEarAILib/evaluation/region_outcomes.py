@@ -11,7 +11,7 @@ import numpy as np
 
 from InnerEarAILib.evaluation.cases import CaseRecipe, obtained
 from InnerEarAILib.evaluation.evaluate import Outcome, evaluate
-from InnerEarAILib.evaluation.manifest_cases import without_taught
+from InnerEarAILib.evaluation.held_out import held_out
 from InnerEarAILib.evaluation.regions import Contrast, RegionJudge, cluster_curves
 from InnerEarAILib.evaluation.surfaces import can_draw, embedded, surface_picture
 from InnerEarAILib.evaluation.tables import by_group
@@ -62,14 +62,13 @@ def judged_on_regions(
         ModelError: if the model cannot be used.
     """
     name = name or card.name
-    kept, taught = without_taught(recipes, card)
-    if taught:
-        say(f"{name}: {taught} cases are left out, since it was trained on them.")
+    allowed = held_out(recipes, card, name, say)
+    kept = allowed.recipes
     curves = cluster_curves(kept, card, None) if options.contrast == "clusters" and kept else {}
     judge = RegionJudge(card, options.device, options.views, options.contrast, curves)
     outcome = evaluate(replace(judge.judged(), name=name), kept, output, minutes=options.minutes, say=say)
     pictures = {**_surfaces(judge, kept, outcome), **training_curves(card)} if options.pictures else {}
-    return replace(outcome, card=card, taught=taught, pictures=pictures)
+    return replace(outcome, card=card, taught=allowed.taught, validated=allowed.validated, pictures=pictures)
 
 
 def apart(cards: Sequence[ModelCard]) -> list[str]:

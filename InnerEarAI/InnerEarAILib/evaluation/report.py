@@ -81,6 +81,8 @@ def _said(outcome: Outcome) -> str:
         said.append(outcome.card.trained_on)
     if outcome.taught:
         said.append(f"Left out, since it was trained on them: {outcome.taught}.")
+    if outcome.validated:
+        said.append(f"No test data, since they chose its weights (in groups named validation): {outcome.validated}.")
     if outcome.remaining:
         said.append(f"Not done yet for want of time: {len(outcome.remaining)}; the same command goes on with them.")
     if outcome.left_out:

@@ -1,7 +1,7 @@
 """The state of a training run on disk: all tensors in one safetensors file, written whole or not at all.
 
-Nothing is pickled: optimiser state and random-number state are tensors like the weights, and the few numbers beside
-them (iteration, seconds, best score) stand in the file's header as JSON.
+Nothing is pickled: optimiser state and random-number state are tensors like the weights, and what stands
+beside them (iteration, seconds, best score, what the run is) stands in the file's header as JSON.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def save_checkpoint(
         path: the checkpoint file.
         modules: by name; parameters and buffers are saved.
         optimiser: its state is saved.
-        numbers: JSON-able values (iteration, seconds, …).
+        numbers: JSON-able values (iteration, seconds, settings, …).
     """
     tensors = {"random.cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
@@ -50,19 +50,30 @@ def save_checkpoint(
     os.replace(temporary, path)
 
 
-def load_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """Puts a checkpoint back into modules, optimiser and random-number generators.
-
-    Returns:
-        The numbers saved with it.
+def read_numbers(path: Path) -> dict[str, Any]:
+    """The numbers saved with a checkpoint, without its tensors.
 
     Raises:
-        ConfigurationError: if there is no checkpoint, or it is of another network.
+        ConfigurationError: if there is no checkpoint.
     """
     if not path.is_file():
         raise ConfigurationError(f"There is nothing to resume: {path} does not exist.")
     with safe_open(path, framework="pt") as file:
-        numbers = json.loads((file.metadata() or {}).get(HEADER, "{}"))
+        return json.loads((file.metadata() or {}).get(HEADER, "{}"))
+
+
+def load_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer) -> None:
+    """Puts the tensors of a checkpoint back into modules, optimiser and random-number generators.
+
+    Args:
+        path: the checkpoint file; exists.
+        modules: by name, as saved.
+        optimiser: of the same kind.
+
+    Raises:
+        ConfigurationError: if it is of another network.
+    """
+    with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     for name, module in modules.items():
         state = {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(name + ".")}
@@ -81,4 +92,3 @@ def load_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimiser: tor
     torch.set_rng_state(tensors["random.cpu"])
     if torch.cuda.is_available() and "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"])
-    return numbers

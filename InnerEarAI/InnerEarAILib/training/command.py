@@ -7,6 +7,13 @@ import shutil
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from InnerEarAILib import __version__
+
+if TYPE_CHECKING:
+    from InnerEarAILib.model_store import ModelCard
+    from InnerEarAILib.training.configuration import TrainingConfig
 
 RUN_ENDINGS = "metrics.csv, checkpoint.safetensors, last/, best/"
 
@@ -41,6 +48,9 @@ def run_train_command(arguments: argparse.Namespace) -> int:
     from InnerEarAILib.training.data_source import open_data, with_manifest
     from InnerEarAILib.training.export import model_exporter
     from InnerEarAILib.training.processes import own_device, started_processes
+    from InnerEarAILib.training.run_folder import write_run
+    from InnerEarAILib.training.seen_scans import SeenScans
+    from InnerEarAILib.training.settings import settings_of
     from InnerEarAILib.training.trainer import Trainer
 
     try:
@@ -63,16 +73,31 @@ def run_train_command(arguments: argparse.Namespace) -> int:
             say = _say if processes.leads else _silent
             data = opened.enter_context(open_data(config, arguments.anatomies or prepared, say, processes.leads))
             if processes.leads:
-                _keep_configuration(arguments.configuration, folder)
                 processes.wait()
-            export = model_exporter(config, data, folder, device)
             trainer = Trainer(
-                config, data.source, data.validation, folder, export, device, arguments.minutes, say, processes
+                config,
+                data.source,
+                data.validation,
+                folder,
+                model_exporter(config, data, folder, device, processes),
+                device,
+                arguments.minutes,
+                say,
+                processes,
+                settings_of(config, data),
             )
             if arguments.resume:
                 trainer.resume()
             if begun_with:
-                trainer.begin_with(load_network(begun_with, device), f"{begun_with.name} {begun_with.version}")
+                seen = SeenScans.of_figures(begun_with.figures)
+                trainer.begin_with(load_network(begun_with, device), _version(begun_with), seen)
+                if known := data.seen.validated.shared(seen.taught):
+                    say(f"{begun_with.name} was trained on {known} of the scans that are held out: they flatter it.")
+            if processes.leads:
+                _keep_configuration(arguments.configuration, folder)
+                if not arguments.resume:
+                    first = _version(begun_with) if begun_with else None
+                    write_run(folder, _told(arguments.configuration, config, first, processes.count))
             trainer.run()
             say(f"Done: weights in {folder / 'best'} and {folder / 'last'}")
     except (ConfigurationError, DeviceError, ModelError, ValueError) as error:
@@ -92,6 +117,23 @@ def _keep_configuration(path_or_name: str, folder: Path) -> None:
     target = folder / "configuration.toml"
     if source.resolve() != target.resolve():
         shutil.copyfile(source, target)
+
+
+def _told(configuration: str, config: TrainingConfig, begun_with: str | None, processes: int) -> dict[str, Any]:
+    """What RUN/run.json says."""
+    labelled = config.data.get("kind") == "manifest"
+    return {
+        "configuration": configuration,
+        "data": str(Path(config.data["manifest"]).resolve()) if labelled else None,
+        "fold": config.data.get("fold", 1) if labelled else None,
+        "from": begun_with,
+        "processes": processes,
+        "library_version": __version__,
+    }
+
+
+def _version(card: ModelCard) -> str:
+    return f"{card.name} {card.version}"
 
 
 def _say(line: str) -> None:

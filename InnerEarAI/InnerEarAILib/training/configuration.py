@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from InnerEarAILib.networks.methods import DUAL_HEAD_UNET, network_config
-from InnerEarAILib.training.losses import LossConfig
+from InnerEarAILib.training.losses import LossConfig, segmentation_loss
 from InnerEarAILib.training.schedules import (
     ANNEALING_SHARE,
     NAMED_HEATMAP_SCHEDULES,
@@ -38,10 +38,11 @@ class OptimisationConfig:
         momentum: of SGD.
         warmup_share: share of the training in which the learning rate rises.
         annealing_share: share of the training in which it falls.
-        iterations: forward and backward passes; 75 000 in the paper.
+        iterations: forward and backward passes, of all processes together; 75 000 in the paper.
         batch: tiles in a pass.
         slices: in a pass of a 2D network, shared out among the batch's tiles; 20 in Hussain et al. 2021.
-        accumulation: passes whose gradients are averaged for one step; 15 in the paper's gold status.
+        accumulation: passes whose gradients are averaged for one step, of all processes together; 15 in the paper's
+            gold status.
         gradient_norm: longer gradients are shortened to this length; 0 leaves them.
         ema_decay: of the moving average of the weights, which is validated and exported; 0: the weights themselves.
         precision: "bf16" (mixed) or "fp32".
@@ -142,6 +143,7 @@ def read_configuration(path_or_name: str | Path) -> TrainingConfig:
 
     Raises:
         ConfigurationError: if there is no such file, or something in it is unknown, missing or not allowed.
+        ModuleNotFoundError: see `configuration_of`.
     """
     table = read_table(path_or_name)
     try:
@@ -202,6 +204,7 @@ def configuration_of(table: Mapping[str, Any]) -> TrainingConfig:
 
     Raises:
         ValueError: if something is unknown, missing or not allowed.
+        ModuleNotFoundError: if its loss needs MONAI, which is not installed.
     """
     table = dict(table)
     network = network_config(table.get("method", DUAL_HEAD_UNET), _section(table, "network"))
@@ -216,6 +219,8 @@ def configuration_of(table: Mapping[str, Any]) -> TrainingConfig:
         "watch": dataclass_of(WatchConfig, _section(table, "watch"), "[watch]"),
         "data": _section(table, "data"),
     }
+    # Made anew when training begins, which may be an hour later: scans are prepared or drawn before.
+    segmentation_loss(parts["loss"].segmentation)
     return dataclass_of(TrainingConfig, {"seed": 1, **table, **parts}, "the file")
 
 

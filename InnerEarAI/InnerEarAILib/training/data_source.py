@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, get_args
 
 from InnerEarAILib.training.augmentation import AUGMENTATIONS
 from InnerEarAILib.training.configuration import TrainingConfig, dataclass_of
-from InnerEarAILib.training.manifest import check_cases, read_manifest
+from InnerEarAILib.training.manifest import Manifest, check_cases, read_manifest
 from InnerEarAILib.training.manifest_dataset import (
     ManifestSource,
     is_prepared,
     prepare_case,
-    split,
+    prepared_sha256,
     validation_tiles,
 )
 from InnerEarAILib.training.phantom_dataset import PhantomSampling, PhantomSource
 from InnerEarAILib.training.phantom_pool import TRAINING, VALIDATION, AnatomyPool, AnatomyRecipe, BackgroundGrowth
 from InnerEarAILib.training.samples import SampleSource, TrainingSample
+from InnerEarAILib.training.seen_scans import ScanList, SeenScans
+from InnerEarAILib.training.splits import Split, partition, redraw
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class TrainingData:
         validated_on: one sentence for the card.
         limits: one sentence for the card.
         region_mm: edge of the cube whose intensities are normalised together; inference does the same.
-        taught: names of the labelled scans that are trained on, by name of the data set.
+        seen: the labelled scans that are trained on and validated on.
     """
 
     source: SampleSource
@@ -43,7 +45,7 @@ class TrainingData:
     validated_on: str
     limits: str
     region_mm: float
-    taught: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    seen: SeenScans = field(default_factory=SeenScans)
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,10 @@ class ManifestData:
     Attributes:
         manifest: the manifest, or a folder of HDF5 files; see manifest.read_manifest. Empty: it is named later.
         fold: which random split is trained, 1 to `folds`.
-        folds: how many there are; three in the paper.
-        validation_cases: cases held out; five of 43 in the paper.
+        folds: how many there are; three in Stebani et al. 2023, four in Hussain et al. 2021.
+        split: "redraw": each fold draws its held-out cases anew (Stebani et al.); "partition": each holds out another
+            of `folds` parts, so that every case is held out once (Hussain et al.). See splits.
+        validation_cases: cases that a redraw holds out; five of 43 in Stebani et al.
         augmentation: "none", "alpha" or "beta"; see augmentation.AUGMENTATIONS.
         labyrinth_share: share of tiles that show the labyrinth for certain; ours.
         validation_tiles: fixed tiles of each held-out case.
@@ -92,6 +96,7 @@ class ManifestData:
     manifest: str = ""
     fold: int = 1
     folds: int = 3
+    split: Split = "redraw"
     validation_cases: int = 5
     augmentation: str = "beta"
     labyrinth_share: float = 0.7
@@ -100,6 +105,8 @@ class ManifestData:
     tiles: Literal["random", "whole"] = "random"
 
     def __post_init__(self) -> None:
+        if self.split not in get_args(Split):
+            raise ValueError(f"split must be {' or '.join(get_args(Split))}, got {self.split!r}")
         if self.tiles not in ("random", "whole"):
             raise ValueError(f"tiles must be random or whole, got {self.tiles!r}")
         if self.augmentation not in AUGMENTATIONS:
@@ -141,15 +148,40 @@ def open_data(
         ValueError: if the [data] table is not understood.
         ManifestError: if the data set cannot be used.
     """
+    described = data_of(config)
+    if isinstance(described, ManifestData):
+        yield _open_manifest(config, described, folder, say)
+    else:
+        with _open_phantom(config, described, folder, say, leads) as data:
+            yield data
+
+
+def data_of(config: TrainingConfig) -> ManifestData | PhantomData:
+    """The [data] table of a configuration.
+
+    Raises:
+        ValueError: if it is not understood.
+    """
     table = dict(config.data)
     kind = table.pop("kind", None)
+    if kind == "manifest":
+        return dataclass_of(ManifestData, table, "[data]")
     if kind == "phantom":
-        with _open_phantom(config, table, folder, say, leads) as data:
-            yield data
-    elif kind == "manifest":
-        yield _open_manifest(config, dataclass_of(ManifestData, table, "[data]"), folder, say)
-    else:
-        raise ValueError(f'[data] has the kind {kind!r}; known are "phantom" and "manifest"')
+        sampling = dataclass_of(PhantomSampling, table.pop("sampling", {}), "[data.sampling]")
+        return dataclass_of(PhantomData, {**table, "sampling": sampling}, "[data]")
+    raise ValueError(f'[data] has the kind {kind!r}; known are "phantom" and "manifest"')
+
+
+def split_of(config: TrainingConfig, data: ManifestData, manifest: Manifest) -> tuple[list[int], list[int]]:
+    """Numbers of the cases of a data set that a configuration trains on, and of those that it holds out.
+
+    Raises:
+        ValueError: if there are too few cases or patients for it.
+    """
+    patients = [case.one_patient for case in manifest.cases]
+    if data.split == "partition":
+        return partition(patients, data.fold, data.folds, config.seed)
+    return redraw(patients, data.fold, data.validation_cases, config.seed)
 
 
 def _open_manifest(
@@ -160,7 +192,7 @@ def _open_manifest(
     manifest = read_manifest(Path(data.manifest))
     folders = [folder / f"{number:04d}" for number in range(len(manifest.cases))]
     grid = config.spacing_mm, data.region_mm
-    training, held_out = split(len(folders), data.fold, data.validation_cases, config.seed)
+    training, held_out = split_of(config, data, manifest)
     new = [number for number, case in enumerate(manifest.cases) if not is_prepared(case, folders[number], *grid)]
     if new:
         say(f"Checking {len(new)} scans of {manifest.name}")
@@ -170,6 +202,11 @@ def _open_manifest(
         prepare_case(manifest.cases[number], folders[number], *grid)
     taught = tuple(folders[number] for number in training)
     whole = data.tiles == "whole"
+
+    def scans(numbers: Sequence[int]) -> ScanList:
+        names = tuple(manifest.cases[number].name for number in numbers)
+        return ScanList({manifest.name: names}, frozenset(prepared_sha256(folders[number]) for number in numbers))
+
     source = ManifestSource(
         taught, AUGMENTATIONS[data.augmentation], data.labyrinth_share, config.tile_voxels, config.seed, whole
     )
@@ -184,16 +221,15 @@ def _open_manifest(
         f"{len(tiles)} tiles of {len(held_out)} other scans {of}.",
         "For research use; not validated on scans from elsewhere.",
         data.region_mm,
-        {manifest.name: [manifest.cases[number].name for number in training]},
+        SeenScans(scans(training), scans(held_out)),
     )
 
 
 @contextmanager
 def _open_phantom(
-    config: TrainingConfig, table: dict[str, Any], folder: Path, say: Callable[[str], None], leads: bool
+    config: TrainingConfig, data: PhantomData, folder: Path, say: Callable[[str], None], leads: bool
 ) -> Iterator[TrainingData]:
-    sampling = dataclass_of(PhantomSampling, table.pop("sampling", {}), "[data.sampling]")
-    data = dataclass_of(PhantomData, {**table, "sampling": sampling}, "[data]")
+    sampling = data.sampling
     recipe = AnatomyRecipe(
         config.seed, data.anatomies, data.anatomy_spacing_mm, data.anatomy_extent_mm, data.truth_spacing_mm
     )

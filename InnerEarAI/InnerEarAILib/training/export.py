@@ -14,17 +14,22 @@ from InnerEarAILib import __version__
 from InnerEarAILib.model_store import ModelCard, save_model
 from InnerEarAILib.training.configuration import TrainingConfig
 from InnerEarAILib.training.data_source import TrainingData
+from InnerEarAILib.training.processes import Processes
+from InnerEarAILib.training.seen_scans import SeenScans
 from InnerEarAILib.training.trainer import Export, RunState
 from InnerEarAILib.training.validation import ValidationFigures
-
-TAUGHT_KEY = "trained_on_cases"
-"""Under this key of a card's figures stand the names of the labelled scans it was trained on, by data set."""
 
 OVERLAP_SHARE_OF_TILE = 25 / 128
 """25 voxels of overlap to a tile of 128, as in the paper; smaller tiles overlap by as large a share."""
 
 
-def model_exporter(config: TrainingConfig, data: TrainingData, folder: Path, device: torch.device) -> Export:
+def model_exporter(
+    config: TrainingConfig,
+    data: TrainingData,
+    folder: Path,
+    device: torch.device,
+    processes: Processes | None = None,
+) -> Export:
     """A function (network, "last" or "best", where the run stands, figures) that writes the network as a model folder.
 
     Args:
@@ -32,28 +37,45 @@ def model_exporter(config: TrainingConfig, data: TrainingData, folder: Path, dev
         data: what it trains on.
         folder: the run folder.
         device: what it trains on, for the card.
+        processes: that train together, each on such a device; None: one.
     """
-    device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    by = _with_article(name)
+    if processes and processes.count > 1:
+        made = processes.count * processes.passes_of_step(config.optimisation.accumulation)
+        by = f"{by} for each of {processes.count} processes, {made} passes to a step"
 
     def export(network: nn.Module, which: str, state: RunState, figures: ValidationFigures) -> None:
-        save_model(folder / which, model_card(config, data, state, device_name, figures), network)
+        save_model(folder / which, model_card(config, data, state, by, figures, which == "best"), network)
 
     return export
 
 
 def model_card(
-    config: TrainingConfig, data: TrainingData, state: RunState, device_name: str, figures: ValidationFigures
+    config: TrainingConfig, data: TrainingData, state: RunState, by: str, figures: ValidationFigures, chosen: bool
 ) -> ModelCard:
-    """What a card says about weights at a point of a run; `save_model` adds the network and the checksum."""
+    """What a card says about weights at a point of a run; `save_model` adds the network and the checksum.
+
+    Args:
+        config: of the run.
+        data: what it trains on.
+        state: where it stands.
+        by: devices, in words.
+        figures: of the weights.
+        chosen: whether the validation chose these weights; its scans are then no test of them.
+    """
     final = config.heatmaps.final
     measured: dict[str, Any] = {
         f"validation_{name}": round(value, 4) for name, value in asdict(figures).items() if math.isfinite(value)
     }
-    if data.taught:
-        measured[TAUGHT_KEY] = data.taught
+    before_it = SeenScans.of_figures(state.seen_before)
+    seen = data.seen if chosen else SeenScans(data.seen.taught)
+    measured |= (seen | before_it).figures()
     tiles = f"{state.iteration:,} iterations of {_counted(config.optimisation.batch, 'tile')}"
-    spent = f"{tiles} in {state.seconds / 3600:.2f} hours on {_with_article(device_name)}"
+    spent = f"{tiles} in {state.seconds / 3600:.2f} hours on {by}"
     before = f" It began with the weights of {state.begun_with}." if state.begun_with else ""
+    known = data.seen.validated.shared(before_it.taught)
+    flattered = f" Of these scans {known} had taught the weights that it began with." if known else ""
     return ModelCard(
         name=config.name,
         version=f"{__version__}-{state.iteration + _iterations_of(state.begun_with)}",
@@ -66,7 +88,7 @@ def model_card(
         heatmap_spread_voxels=final.spread,
         region_mm=data.region_mm,
         trained_on=f"{data.trained_on} {spent}.{before}",
-        validated_on=data.validated_on,
+        validated_on=data.validated_on + flattered,
         limits=data.limits,
         licence="Apache-2.0",
         library_version=__version__,

@@ -10,6 +10,7 @@ scan = "A01.nrrd"                         # paths as seen from the manifest
 labels = "A01_labels.nrrd"
 landmarks = "A01.mrk.json"
 unmarked = ["round window"]               # optional: landmarks that nobody marked here
+patient = "17"                            # optional: cases of one patient are never on both sides of a split
 
 [[case]]
 name = "A02"
@@ -28,9 +29,10 @@ from typing import Any
 import numpy as np
 
 from InnerEarAILib.landmarks import LANDMARK_NAMES
+from InnerEarAILib.scan_files import read_volume
 from InnerEarAILib.training.configuration import ConfigurationError
 from InnerEarAILib.training.labelled_scan import HDF5_SUFFIXES, LabelledScan, read_hdf5, read_labelled_files
-from InnerEarAILib.volume import InputError
+from InnerEarAILib.volume import InputError, Volume
 
 SPACING_TOLERANCE = 0.02
 """Share by which voxels may differ from the manifest's spacing_mm."""
@@ -48,7 +50,7 @@ PEER_SPACING_MM = 0.099
 """Voxel edge of the scans of Zenodo 10.5281/zenodo.8277159 (Stebani et al. 2023, "Datasets description")."""
 
 _TOP = ("name", "labyrinth_labels", "spacing_mm", "axes", "case")
-_CASE = ("name", "scan", "labels", "landmarks", "unmarked", "hdf5")
+_CASE = ("name", "scan", "labels", "landmarks", "unmarked", "patient", "hdf5")
 
 
 class ManifestError(ConfigurationError):
@@ -74,6 +76,7 @@ class Case:
         labyrinth_labels: labels that are labyrinth; empty: all but 0.
         spacing_mm: what its voxels should measure; None: whatever they do.
         axes: order of the axes of HDF5 arrays.
+        patient: whose ear it is; empty: nobody says.
     """
 
     name: str
@@ -82,6 +85,12 @@ class Case:
     labyrinth_labels: tuple[int, ...] = ()
     spacing_mm: float | None = None
     axes: str = "ijk"
+    patient: str = ""
+
+    @property
+    def one_patient(self) -> str:
+        """The same for all cases that must stay together: of one patient, or of one scan where nobody says whose."""
+        return f"patient {self.patient}" if self.patient else f"scan {self.files[0].resolve()}"
 
     def read(self) -> LabelledScan:
         """The scan with its labels and landmarks.
@@ -92,6 +101,14 @@ class Case:
         if len(self.files) == 1:
             return read_hdf5(self.files[0], self.spacing_mm, self.axes)
         return read_labelled_files(*self.files)
+
+    def read_scan(self) -> Volume:
+        """The scan alone.
+
+        Raises:
+            InputError: if the file cannot be read.
+        """
+        return self.read().scan if len(self.files) == 1 else read_volume(self.files[0])
 
     def labyrinth(self, labels: np.ndarray) -> np.ndarray:
         """Which voxels are labyrinth, bool."""
@@ -155,7 +172,7 @@ def read_manifest(path: Path) -> Manifest:
         if not wrong:
             keys = ("hdf5",) if "hdf5" in row else ("scan", "labels", "landmarks")
             files = tuple(path.parent / row[key] for key in keys)
-            cases.append(Case(name, files, tuple(row.get("unmarked", ())), **shared))
+            cases.append(Case(name, files, tuple(row.get("unmarked", ())), patient=row.get("patient", ""), **shared))
     if mistakes:
         # The scans of cases that are well described are looked at all the same, so that one round of mending is enough.
         raise ManifestError(f"{path} cannot be used:", [*mistakes, *data_mistakes(cases)])
@@ -240,6 +257,8 @@ def _case_mistakes(row: Mapping[str, Any], name: str, has_spacing: bool) -> list
     wrong += [f"Case {name} has no entry {key}." for key in keys if not isinstance(row.get(key), str)]
     if "hdf5" in row and not has_spacing:
         wrong.append(f"Case {name} is an HDF5 file, which does not tell its voxel size: give the manifest spacing_mm.")
+    if not isinstance(row.get("patient", ""), str):
+        wrong.append(f"Case {name} has the patient {row['patient']!r}, which must be a text.")
     unmarked = row.get("unmarked", [])
     for landmark in unmarked if isinstance(unmarked, list) else [unmarked]:
         if landmark not in LANDMARK_NAMES:

@@ -15,6 +15,7 @@ from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
 from InnerEarAILib.training.augmentation import Augmentation, turned_points, turned_tile
 from InnerEarAILib.training.manifest import Case
 from InnerEarAILib.training.samples import TrainingSample
+from InnerEarAILib.training.seen_scans import scan_sha256
 from InnerEarAILib.volume import Volume
 
 PLACES_KEPT = 20_000
@@ -25,6 +26,9 @@ NEAR_SHARE_OF_TILE = 0.35
 
 FULL_SHARE = 255
 """Stored value of a voxel that is labyrinth throughout."""
+
+SHA256_KEY = "scan_sha256"
+"""Under this key a prepared case keeps what tells its scan from all others."""
 
 
 @dataclass(frozen=True)
@@ -127,15 +131,22 @@ def prepare_case(case: Case, folder: Path, spacing_mm: float, region_mm: float) 
     np.save(folder / "places.npy", inside.astype(np.int16))
     np.save(folder / "landmarks.npy", landmarks[None])
     # Written last: a folder without it was not finished.
-    (folder / "case.json").write_text(json.dumps(_origin(case, spacing_mm, region_mm)), encoding="utf-8")
+    described = {**_origin(case, spacing_mm, region_mm), SHA256_KEY: scan_sha256(read.scan)}
+    (folder / "case.json").write_text(json.dumps(described), encoding="utf-8")
 
 
 def is_prepared(case: Case, folder: Path, spacing_mm: float, region_mm: float) -> bool:
     """Whether a folder holds this case, made from these very files."""
     try:
-        return json.loads((folder / "case.json").read_text(encoding="utf-8")) == _origin(case, spacing_mm, region_mm)
+        described = json.loads((folder / "case.json").read_text(encoding="utf-8"))
+        return bool(described.pop(SHA256_KEY, "")) and described == _origin(case, spacing_mm, region_mm)
     except (OSError, ValueError):
         return False
+
+
+def prepared_sha256(folder: Path) -> str:
+    """scan_sha256 of the scan that a prepared case was made from."""
+    return json.loads((folder / "case.json").read_text(encoding="utf-8"))[SHA256_KEY]
 
 
 @cache
@@ -149,27 +160,6 @@ def load_case(folder: Path) -> PreparedCase:
         np.load(folder / "landmarks.npy"),
         float(image[:: max(1, len(image) // 32)].min()),
     )
-
-
-def split(count: int, fold: int, held_out: int, seed: int) -> tuple[list[int], list[int]]:
-    """Numbers of the cases that a fold trains on, and of those that it validates on.
-
-    Args:
-        count: cases in all.
-        fold: 1, 2, 3, …; 0 is no other than 1.
-        held_out: cases to validate on.
-        seed: the same seed and fold give the same split.
-
-    Raises:
-        ValueError: if no case would be left to train on or to validate on.
-
-    Source:
-        Stebani et al. 2023, "Training": each fold draws 38 cases for training and 5 for validation anew.
-    """
-    if not 0 < held_out < count:
-        raise ValueError(f"of {count} cases, {held_out} cannot be held out for validation")
-    order = np.random.default_rng([seed, max(fold, 1)]).permutation(count)
-    return sorted(map(int, order[held_out:])), sorted(map(int, order[:held_out]))
 
 
 def validation_tiles(
@@ -187,4 +177,5 @@ def _origin(case: Case, spacing_mm: float, region_mm: float) -> dict:
     """What a prepared case was made from, JSON-able."""
     files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in case.files]
     described = {**asdict(case), "files": files, "model_spacing_mm": spacing_mm, "region_mm": region_mm}
+    del described["patient"]  # changes splits alone
     return json.loads(json.dumps(described))

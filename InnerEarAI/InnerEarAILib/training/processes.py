@@ -27,6 +27,17 @@ class Processes:
     rank: int = 0
     count: int = 1
 
+    def passes_of_step(self, accumulation: int) -> int:
+        """Passes that each process makes for one step of `accumulation` passes in all; at least one."""
+        return max(1, round(accumulation / self.count))
+
+    def sentence(self, accumulation: int) -> str:
+        """How the processes share a step of `accumulation` passes."""
+        own = self.passes_of_step(accumulation)
+        uneven = f" instead of {accumulation}, which {self.count} processes cannot share evenly"
+        instead = uneven if accumulation % self.count else ""
+        return f"{self.count} processes, {own} passes each for a step: {own * self.count} in all{instead}."
+
     @property
     def leads(self) -> bool:
         """Whether this process writes files, validates and speaks."""

@@ -1,6 +1,7 @@
 """What a training run leaves on disk.
 
 RUN/configuration.toml   what was asked for
+RUN/run.json             and with which data set, fold and first weights
 RUN/metrics.csv          one row a report
 RUN/curves.png           the same as curves, if matplotlib is installed
 RUN/tensorboard          the same for TensorBoard, if it is installed
@@ -11,9 +12,20 @@ RUN/last, RUN/best       model folders: card and weights
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+RUN_FILE = "run.json"
+
+
+def write_run(folder: Path, told: Mapping[str, Any]) -> None:
+    """Writes what a run was begun with, JSON-able, whole or not at all."""
+    temporary = folder / f"{RUN_FILE}.part"
+    temporary.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, folder / RUN_FILE)
 
 
 class MetricsTable:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ from torch import nn
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet
 from InnerEarAILib.networks.finer_level import begin_finer, is_one_level_finer
 from InnerEarAILib.networks.methods import build_network
-from InnerEarAILib.training.checkpoint import load_checkpoint, save_checkpoint
+from InnerEarAILib.training.checkpoint import load_checkpoint, read_numbers, save_checkpoint
 from InnerEarAILib.training.configuration import ConfigurationError, TrainingConfig
 from InnerEarAILib.training.curves import TensorBoard, draw_curves
 from InnerEarAILib.training.interruption import Interruption
@@ -28,6 +29,8 @@ from InnerEarAILib.training.processes import Processes
 from InnerEarAILib.training.run_folder import MetricsTable
 from InnerEarAILib.training.samples import Batch, SampleSource, TrainingSample, collate
 from InnerEarAILib.training.schedules import HeatmapShape
+from InnerEarAILib.training.seen_scans import SeenScans
+from InnerEarAILib.training.settings import check_settings
 from InnerEarAILib.training.validation import ValidationFigures, validate
 
 COLUMNS = (
@@ -47,6 +50,9 @@ COLUMNS = (
 SAMPLES_SHOWN = 4
 """Validation samples whose answers a finer network is fitted to at its beginning; ours."""
 
+RANK_STRIDE = 1_000_003
+"""Seeds of two processes lie this far apart: farther than a training has iterations."""
+
 RESERVED_SHARE = 0.03
 """Share of a time budget kept for the last validation and export, before their true length is known."""
 
@@ -56,12 +62,14 @@ class RunState:
     """Where a run stands; what a checkpoint keeps beside the tensors.
 
     Attributes:
-        iteration: passes done.
+        iteration: passes done, by all processes together.
         seconds: time spent, over all resumptions.
         best_score: of the best validation so far.
         validated: iteration of the last validation.
         begun_with: name and version of the model whose weights the run began with; empty: it began from nothing.
         stage: of the method's training; see objectives. Weights of an earlier stage are never the best.
+        seen_before: the labelled scans that those weights had seen; see SeenScans.figures.
+        settings: of the run; see settings.settings_of.
     """
 
     iteration: int = 0
@@ -70,6 +78,8 @@ class RunState:
     validated: int = 0
     begun_with: str = ""
     stage: int = 0
+    seen_before: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 Export = Callable[[nn.Module, str, RunState, ValidationFigures], None]
@@ -88,7 +98,9 @@ class Trainer:
         device: where the network is.
         minutes: time budget; the schedules end with it. None: config.optimisation.iterations alone decide.
         say: receives lines about the run.
-        processes: those that train together; the first alone writes, validates and speaks.
+        processes: those that train together; the first alone writes, validates and speaks. Iterations and accumulation
+            are of all of them: each makes its share of the passes.
+        settings: what a resumed run must have in common with its checkpoint; see settings.settings_of.
     """
 
     def __init__(
@@ -102,13 +114,17 @@ class Trainer:
         minutes: float | None = None,
         say: Callable[[str], None] = print,
         processes: Processes | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         torch.manual_seed(config.seed)
         self.config, self.folder, self.device = config, folder, device
         self.network = build_network(config.method, config.network).to(device)
         self.average = MovingAverage(self.network, config.optimisation.ema_decay)
-        self.state = RunState()
+        self.state = RunState(settings=dict(settings or {}))
         self._processes = processes or Processes()
+        self._passes_of_step = self._processes.passes_of_step(config.optimisation.accumulation)
+        self._of_step = self._passes_of_step * self._processes.count  # passes of all processes
+        self._passes = 0  # since the last step
         self._source, self._validation, self._export = source, validation, export
         self._say = say if self._processes.leads else _silent
         self._optimiser = make_optimiser(config.optimisation, self.network)
@@ -136,20 +152,24 @@ class Trainer:
         """Goes back to the last checkpoint of the run folder.
 
         Raises:
-            ConfigurationError: if there is none, or it is of another network.
+            ConfigurationError: if there is none, or it is of another run.
         """
-        numbers = load_checkpoint(self.checkpoint_path, self._modules(), self._optimiser)
-        self.state = RunState(**numbers)
+        numbers = read_numbers(self.checkpoint_path)
+        check_settings(numbers.get("settings", {}), self.state.settings, self.checkpoint_path)
+        load_checkpoint(self.checkpoint_path, self._modules(), self._optimiser)
+        self.state = RunState(**numbers | ({"settings": self.state.settings} if self.state.settings else {}))
         self._started = time.monotonic() - self.state.seconds
         self._enter(self.state.stage)
-        self._say(f"Resumed at iteration {self.state.iteration} after {self.state.seconds / 60:.1f} minutes.")
+        of = f"{self.state.iteration} of {self.config.optimisation.iterations}"
+        self._say(f"Resumed at iteration {of} after {self.state.seconds / 60:.1f} minutes.")
 
-    def begin_with(self, trained: nn.Module, name: str) -> None:
+    def begin_with(self, trained: nn.Module, name: str, seen: SeenScans | None = None) -> None:
         """Begins with the weights of a trained network, whose heatmaps have their final shape from the first pass on.
 
         Args:
             trained: a network of the same configuration, or of all its levels but the finest.
             name: of the model and its version, for the card.
+            seen: labelled scans that it has seen, and with it the weights of this run; None: none.
 
         Raises:
             ConfigurationError: if it is another network.
@@ -164,7 +184,7 @@ class Trainer:
                 "or that with one finer level before it."
             )
         self.average.network.load_state_dict(self.network.state_dict())
-        self.state.begun_with = name
+        self.state.begun_with, self.state.seen_before = name, seen.figures() if seen else {}
 
     def run(self) -> ValidationFigures | None:
         """Trains to the end of the iterations or of the time budget.
@@ -176,12 +196,12 @@ class Trainer:
             KeyboardInterrupt: if the user interrupts, after the checkpoint and the weights were written; at once at the
                 second interruption.
         """
-        optimisation, watch = self.config.optimisation, self.config.watch
-        leads = self._processes.leads
+        watch, leads = self.config.watch, self._processes.leads
         table = self._tables() if leads else None
         parameters = sum(weight.numel() for weight in self.network.parameters())
         self._say(f"{self.config.name}: {parameters / 1e6:.2f} M weights on {self.device}, run folder {self.folder}")
-        report = _Report()
+        self._begin_together()
+        report = _Report(self._processes.count)
         saved = time.monotonic()
         self.network.train()
         if self.state.iteration == 0:
@@ -195,11 +215,11 @@ class Trainer:
                 waited = time.monotonic() - waited
                 losses = self._pass(batch, progress)
                 report.add(*losses, waited)
-                at_step = self.state.iteration % optimisation.accumulation == 0
-                if leads and self.state.iteration % watch.report_every == 0:
+                at_step = self._passes == 0
+                if leads and self.state.iteration % watch.report_every < self._processes.count:
                     table.append(self._row(report, progress))
                     self._say(report.sentence(self.state.iteration, progress))
-                    report = _Report()
+                    report = _Report(self._processes.count)
                 if leads and at_step and self.state.iteration - self.state.validated >= watch.validate_every:
                     table.append({"iteration": self.state.iteration, "seconds": self._seconds()} | self._validate())
                 if leads and at_step and time.monotonic() - saved > 60 * watch.checkpoint_minutes:
@@ -207,9 +227,11 @@ class Trainer:
                     saved = time.monotonic()
                 progress, interrupted = self._agreed(interruption)
             # Gradients of unfinished steps are let go: their passes are repeated when the run is resumed.
-            self.state.iteration -= self.state.iteration % optimisation.accumulation
+            self.state.iteration -= self._passes * self._processes.count
             row = None
             if leads:
+                # Before the validation, which takes longer than torchrun lets an interrupted process live.
+                self._save()
                 row = self._validate()
                 table.append({"iteration": self.state.iteration, "seconds": self._seconds()} | row)
                 self._save()
@@ -217,6 +239,13 @@ class Trainer:
         if interrupted:
             raise KeyboardInterrupt
         return row and ValidationFigures(**{name: row[f"validation_{name}"] for name in ValidationFigures.names()})
+
+    def _begin_together(self) -> None:
+        """Says how several processes share a step, and lets each drop and draw in a way of its own."""
+        if self._processes.rank:
+            torch.manual_seed(self.config.seed + RANK_STRIDE * self._processes.rank + self.state.iteration)
+        if self._processes.count > 1:
+            self._say(self._processes.sentence(self.config.optimisation.accumulation))
 
     def _tables(self) -> _Tables:
         keep_until = self.state.iteration if self.state.iteration > 0 else None
@@ -232,9 +261,11 @@ class Trainer:
         if stage > self.state.stage:
             self._enter(stage)
         terms = self._objective(self.network, batch, self._heatmap(progress), stage)
-        (terms.total / optimisation.accumulation).backward()
-        self.state.iteration += 1
-        if self.state.iteration % optimisation.accumulation == 0:
+        (terms.total / self._passes_of_step).backward()
+        self.state.iteration += self._processes.count
+        self._passes += 1
+        if self._passes == self._passes_of_step:
+            self._passes = 0
             for group in self._optimiser.param_groups:
                 group["lr"] = optimisation.rate.at(done)
             self._processes.average_gradients(self.network)
@@ -242,7 +273,7 @@ class Trainer:
                 nn.utils.clip_grad_norm_(self.network.parameters(), optimisation.gradient_norm)
             self._optimiser.step()
             self._optimiser.zero_grad()
-            self.average.update(self.network, self.state.iteration // optimisation.accumulation)
+            self.average.update(self.network, max(1, self.state.iteration // self._of_step))
         return terms.total.item(), terms.segmentation.item(), terms.heatmap.item()
 
     def _enter(self, stage: int) -> None:
@@ -260,7 +291,7 @@ class Trainer:
             self._source,
             self.config.optimisation.batch,
             self.config.watch.workers,
-            first=self.state.iteration * processes.count + processes.rank,
+            first=self.state.iteration + processes.rank,
             step=processes.count,
         )
 
@@ -331,9 +362,10 @@ class _Tables:
 class _Report:
     """Sums between two reports."""
 
-    def __init__(self) -> None:
+    def __init__(self, processes: int) -> None:
         self._sums = [0.0, 0.0, 0.0, 0.0]
         self._count = 0
+        self._processes = processes
         self._began = time.monotonic()
 
     def add(self, loss: float, segmentation: float, heatmap: float, waited: float) -> None:
@@ -348,7 +380,7 @@ class _Report:
             "loss": loss / self._count,
             "segmentation_loss": segmentation / self._count,
             "heatmap_loss": heatmap / self._count,
-            "iterations_per_second": self._count / seconds,
+            "iterations_per_second": self._processes * self._count / seconds,
             "waiting_share": waited / seconds,
         }
 

@@ -1,0 +1,73 @@
+"""Which labelled scans may be a model's test: none that it was trained on; those that chose its weights say so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from InnerEarAILib.evaluation.cases import CaseRecipe
+from InnerEarAILib.model_store import ModelCard
+from InnerEarAILib.training.seen_scans import ScanList, SeenScans
+from InnerEarAILib.volume import InputError
+
+VALIDATION_GROUP = "validation"
+"""The group, or its end, of scans by which a model's best weights were chosen: data set A's rows in the paper."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Labelled scans as a model may be judged on them.
+
+    Attributes:
+        recipes: those that it was not trained on; those that it was validated on in groups that say so.
+        taught: how many were left out, since it was trained on them.
+        validated: how many it was validated on.
+    """
+
+    recipes: tuple[CaseRecipe, ...]
+    taught: int
+    validated: int
+
+
+def held_out(recipes: Sequence[CaseRecipe], card: ModelCard, name: str, say: Callable[[str], None]) -> HeldOut:
+    """The cases that a model was not trained on.
+
+    A scan is known by what it shows, wherever it lies and whatever it is called, and by its data set's name with its
+    own: cards of earlier versions list these alone.
+
+    Args:
+        recipes: labelled or drawn.
+        card: of the model.
+        name: what the model is called here.
+        say: told what was left out, and what cannot be known.
+    """
+    seen = SeenScans.of_figures(card.figures)
+    scans = [recipe for recipe in recipes if recipe.sha256 is not None]
+    if seen.taught.cases and not seen.taught.sha256 and any(not recipe.listed[0] for recipe in scans):
+        say(f"{name}: its card lists names alone; whether it was trained on a scan given by its file cannot be told.")
+    taught = {id(recipe) for recipe in scans if _stands_in(seen.taught, recipe)}
+    validated = {id(recipe) for recipe in scans if id(recipe) not in taught and _stands_in(seen.validated, recipe)}
+    if taught:
+        say(f"{name}: {len(taught)} cases are left out, since it was trained on them.")
+    if validated:
+        say(f"{name}: {len(validated)} cases chose its weights in training; they stand under {VALIDATION_GROUP}.")
+    kept = (_told_apart(one) if id(one) in validated else one for one in recipes if id(one) not in taught)
+    return HeldOut(tuple(kept), len(taught), len(validated))
+
+
+def _stands_in(scans: ScanList, recipe: CaseRecipe) -> bool:
+    data_set, name = recipe.listed
+    if name in scans.cases.get(data_set, ()):
+        return True
+    if not scans.sha256:
+        return False
+    try:
+        return recipe.sha256() in scans.sha256
+    except InputError:  # is said when its turn comes
+        return False
+
+
+def _told_apart(recipe: CaseRecipe) -> CaseRecipe:
+    if recipe.group == VALIDATION_GROUP:
+        return recipe
+    return replace(recipe, group=f"{recipe.group}, {VALIDATION_GROUP}")

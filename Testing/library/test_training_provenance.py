@@ -1,0 +1,171 @@
+"""What a run remembers: the scans its weights have seen, what it was begun with, and what it must be resumed with."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from InnerEarAILib.cli import main
+from InnerEarAILib.model_store import load_card, load_network
+from InnerEarAILib.training.checkpoint import read_numbers, save_checkpoint
+from InnerEarAILib.training.configuration import ConfigurationError
+from InnerEarAILib.training.seen_scans import ScanList, SeenScans
+from InnerEarAILib.training.settings import check_settings
+from library.labelled_balls import data_set
+from library.tiny_training import tiny_config, tiny_trainer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+TINY = """
+like = "base"
+name = "tiny"
+spacing_mm = 0.5
+tile_voxels = 16
+[network]
+widths = [4, 6]
+[optimisation]
+iterations = 2
+accumulation = 1
+precision = "fp32"
+[watch]
+workers = 0
+[data]
+validation_cases = 1
+validation_tiles = 1
+region_mm = 10.0
+"""
+
+SETTINGS = {
+    "seed": 1,
+    "description": "One.",
+    "watch": {"workers": 4},
+    "optimisation": {"iterations": 100, "learning_rate": 0.1},
+    "data": {"kind": "manifest", "manifest": "here", "fold": 1},
+    "scans": {"trained on": ["a", "b"], "held out": ["c"]},
+}
+
+
+def changed(**sections):
+    return {name: {**value, **sections[name]} if name in sections else value for name, value in SETTINGS.items()}
+
+
+@pytest.fixture
+def train(tmp_path):
+    """Trains in RUN as arguments say; returns the exit code."""
+    (tmp_path / "tiny.toml").write_text(TINY)
+
+    def run(folder, *arguments):
+        return main(["train", str(tmp_path / "tiny.toml"), "--device", "cpu", "-o", str(tmp_path / folder), *arguments])
+
+    return run
+
+
+def seen_by(folder):
+    return SeenScans.of_figures(load_card("tiny", folder).figures)
+
+
+def test_card_and_run_folder_say_which_scans_were_seen(tmp_path, train):
+    data = data_set(tmp_path / "balls", 3)
+    assert train("run", "--data", str(data), "--fold", "2") == 0
+    best, last = (seen_by(tmp_path / "run" / which) for which in ("best", "last"))
+    assert best.taught == last.taught
+    assert sorted(best.taught.cases["Balls"] + best.validated.cases["Balls"]) == ["b0", "b1", "b2"]
+    assert (len(best.taught.sha256), len(best.validated.sha256)) == (2, 1)
+    assert last.validated == ScanList()  # which were chosen by nothing
+    told = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (told["data"], told["fold"], told["from"]) == (str(data.resolve()), 2, None)
+
+
+def test_run_begun_with_weights_inherits_their_scans_even_when_resumed(tmp_path, train, capsys):
+    balls = data_set(tmp_path / "balls", 3)
+    others = data_set(tmp_path / "others", 3, "Others")  # other names for the same scans
+    assert train("first", "--data", str(balls)) == 0
+    parent = tmp_path / "first" / "best" / "tiny"
+    assert train("second", "--data", str(others), "--fold", "2", "--from", str(parent)) == 0
+    assert "that are held out" in capsys.readouterr().out
+    assert train("second", "--data", str(others), "--fold", "2", "--resume") == 0
+    before, after = seen_by(parent.parent), seen_by(tmp_path / "second" / "best")
+    assert after.taught.cases == {**before.taught.cases, "Others": after.taught.cases["Others"]}
+    assert before.taught.sha256 < after.taught.sha256
+    assert before.validated.sha256 <= after.validated.sha256
+    told = json.loads((tmp_path / "second" / "run.json").read_text())
+    assert told["from"] == f"tiny {load_card('tiny', parent.parent).version}"
+    assert "had taught the weights that it began with" in load_card("tiny", tmp_path / "second" / "last").validated_on
+
+
+def test_run_is_not_resumed_on_another_fold(tmp_path, train, capsys):
+    data = data_set(tmp_path / "balls", 3)
+    assert train("run", "--data", str(data)) == 0
+    card = (tmp_path / "run" / "best" / "tiny" / "model.json").read_text()
+    assert train("run", "--data", str(data), "--fold", "2", "--resume") == 2
+    said = capsys.readouterr().err
+    assert "data.fold was 1 and is 2" in said
+    assert said.count("\n") == 1
+    assert (tmp_path / "run" / "best" / "tiny" / "model.json").read_text() == card
+    (tmp_path / "balls").rename(tmp_path / "moved")
+    assert train("run", "--data", str(tmp_path / "moved" / "balls.toml"), "--resume", "--minutes", "1") == 0
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        (changed(data={"fold": 2}), "data.fold was 1 and is 2; give what"),
+        ({**SETTINGS, "seed": 3}, "seed was 1 and is 3; give what"),
+        (changed(optimisation={"learning_rate": 0.2}), "optimisation.learning_rate was 0.1 and is 0.2"),
+        (changed(scans={"trained on": ["b", "d", "e"]}), "of the scans trained on 1 are gone and 2 are new"),
+        (changed(data={"fold": 2}, scans={"held out": ["a"]}), "data.fold was 1 and is 2; give what"),
+    ],
+)
+def test_other_settings_are_refused_and_named(tmp_path, now, words):
+    with pytest.raises(ConfigurationError, match=words) as refused:
+        check_settings(SETTINGS, now, tmp_path / "checkpoint.safetensors")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        changed(optimisation={"iterations": 200}, watch={"workers": 0}, data={"manifest": "there"}),
+        {**SETTINGS, "description": "Another."},
+        changed(data={"entry_of_a_later_version": 1}),
+        {},
+    ],
+)
+def test_length_words_and_places_may_change(tmp_path, now):
+    check_settings(SETTINGS, now, tmp_path)
+
+
+def test_checkpoint_of_an_earlier_version_is_resumed_unchecked_once(tmp_path):
+    old = tiny_trainer(tmp_path / "run", settings={"seed": 1})
+    numbers = {"iteration": 4, "seconds": 1.0, "best_score": 0.1, "validated": 0, "begun_with": "", "stage": 0}
+    save_checkpoint(old.checkpoint_path, old._modules(), old._optimiser, numbers)
+    resumed = tiny_trainer(tmp_path / "run", settings={"seed": 2})
+    resumed.resume()
+    assert resumed.state.iteration == 4
+    resumed.run()
+    assert read_numbers(resumed.checkpoint_path)["settings"] == {"seed": 2}
+    with pytest.raises(ConfigurationError, match="seed was 2 and is 1"):
+        old.resume()
+
+
+def test_scans_of_the_first_weights_are_in_every_card(tmp_path):
+    own = SeenScans(ScanList({"Own": ("a",)}, frozenset("1")), ScanList({"Own": ("b",)}, frozenset("2")))
+    first = tiny_trainer(tmp_path / "first", tiny_config(optimisation={"iterations": 2}), seen=own)
+    first.run()
+    card = load_card("tiny", tmp_path / "first" / "best")
+    assert SeenScans.of_figures(card.figures) == own
+    second = tiny_trainer(tmp_path / "second", tiny_config(optimisation={"iterations": 2}))
+    second.begin_with(load_network(card), "tiny 1", SeenScans.of_figures(card.figures))
+    second.run()
+    assert all(seen_by(tmp_path / "second" / which) == own for which in ("best", "last"))
+
+
+def test_lists_of_scans_are_joined_by_data_set_and_content():
+    one = ScanList({"A": ("a", "b")}, frozenset({"1", "2"}))
+    both = one | ScanList({"A": ("b", "c"), "B": ("a",)}, frozenset({"2", "3"}))
+    assert both == ScanList({"A": ("a", "b", "c"), "B": ("a",)}, frozenset({"1", "2", "3"}))
+    assert one.shared(both) == 2
+    assert one.shared(ScanList({"Renamed": ("x",)}, frozenset({"2"}))) == 1
+    assert one.shared(ScanList({"A": ("b",)})) == 1  # a card of an earlier version, names alone
+    assert SeenScans.of_figures({"trained_on_cases": {"A": ["a"]}}).taught == ScanList({"A": ("a",)})
