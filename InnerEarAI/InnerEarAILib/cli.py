@@ -3,7 +3,7 @@
 Exit codes: 0 done, 1 unexpected error, 2 bad input or arguments, 3 no inner ear found, 130 cancelled. With several
 scans, one that fails does not stop the others, and the code is that of the worst. Results go to files, a summary to
 standard output with a line for each step; a terminal shows a bar in place of those lines. Standard error has one
-sentence for each scan that fails.
+sentence for each scan that fails. An unexpected error shows its traceback with --verbose, and in the side wings always.
 """
 
 from __future__ import annotations
@@ -52,6 +52,15 @@ WING_COMMANDS = (
 `ArgumentParser.add_subparsers` gave, and sets on each parser the default `handler`: from parsed arguments to exit code.
 A wing that an installation leaves out is passed over."""
 
+EXTRAS = {
+    "h5py": "training",
+    "matplotlib": "training",
+    "monai": "training",
+    "vtk": "surfaces",
+    "vtkmodules": "surfaces",
+}
+"""What the side wings import beyond the library's own packages, and the extra of pyproject.toml that brings it."""
+
 
 class _Parser(argparse.ArgumentParser):
     """Tells of a bad argument in one sentence, without the usage before it."""
@@ -84,7 +93,8 @@ def main(arguments: Sequence[str] | None = None, segmenter: Any = None) -> int:
     except SystemExit as ended:  # argparse: help was shown, or an argument is wrong and was said to be
         return int(ended.code or 0)
     except BaseException as error:
-        return _report(error, chosen.command, getattr(chosen, "verbose", False))
+        # After hours of training nobody can run it again to see where it failed.
+        return _report(error, chosen.command, getattr(chosen, "verbose", True))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -239,6 +249,9 @@ def _print_models(chosen: argparse.Namespace) -> int:
 
 
 def _report(error: BaseException, name: str, verbose: bool) -> int:
+    if isinstance(error, ModuleNotFoundError) and (module := (error.name or "").partition(".")[0]) in EXTRAS:
+        _say(f'{name}: The Python module {module} is missing; install it with: pip install ".[{EXTRAS[module]}]".')
+        return EXIT_BAD_INPUT
     failure = failure_of(error)
     if failure.kind == "unexpected" and verbose:
         traceback.print_exception(error, file=sys.stderr)

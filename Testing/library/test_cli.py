@@ -169,6 +169,20 @@ def test_traceback_is_shown_on_demand(tmp_path, scan, capsys):
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["train", "clinical"], ["evaluate", "--card", "clinical", "-o", "out"]])
+def test_commands_of_the_side_wings_always_leave_the_traceback_of_an_unexpected_error(monkeypatch, capsys, command):
+    def fails(chosen):
+        raise ZeroDivisionError("bug")
+
+    for module, handler in (("training.command", "run_train_command"), ("evaluation.command", "run_evaluate_command")):
+        monkeypatch.setattr(f"InnerEarAILib.{module}.{handler}", fails)
+    assert cli.main(command) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert 'raise ZeroDivisionError("bug")' in said
+    assert said.splitlines()[-1] == f"{command[0]}: Unexpected error (ZeroDivisionError: bug)."
+
+
 def test_no_ear_has_a_code_of_its_own_and_leaves_nothing(tmp_path, scan, capsys):
     assert run(scan, "-o", tmp_path / "out", answer=scan_result([])) == 3
     assert capsys.readouterr().err == "scan: No inner ear was found; nothing was written.\n"

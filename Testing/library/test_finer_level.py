@@ -22,6 +22,19 @@ def normalised(size, seed=3):
     return (image - image.mean()) / image.std()
 
 
+class OnGPU(torch.Tensor):
+    """Stands for a tensor on a GPU: what is made of it lies there too, and only `cpu` leads away."""
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+    @classmethod
+    def __torch_function__(cls, function, types, arguments=(), named=None):
+        if function is torch.linalg.lstsq and (named or {}).get("driver") != "gels":
+            raise RuntimeError("torch.linalg.lstsq: `driver` other than `gels` is not supported on CUDA")
+        return super().__torch_function__(function, types, arguments, named or {})
+
+
 def alike(one, other):
     return [
         float(torch.corrcoef(torch.stack((a.ravel(), b.ravel())))[0, 1]) for a, b in zip(one[0], other[0], strict=True)
@@ -43,6 +56,15 @@ def test_finer_network_begins_by_saying_what_the_coarser_one_said(heads):
             assert min(alike(terminals[0], old)) > 0.95
             # What comes up is smoothed; the answers of random weights change from voxel to voxel.
             assert min(alike(functional.avg_pool3d(output, 4), functional.avg_pool3d(old, 2))) > 0.9
+
+
+def test_a_finer_network_begins_on_a_gpu_as_on_the_cpu():
+    trained, here, there = network(), network((6, *WIDTHS)), network((6, *WIDTHS))
+    images = normalised(32)
+    begin_finer(here, trained, images)
+    begin_finer(there, trained, images.as_subclass(OnGPU))
+    for one, other in zip(here.parameters(), there.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_no_output_goes_without_the_map_that_it_needs():

@@ -11,6 +11,7 @@ from InnerEarAILib.training.configuration import CONFIGURATION_FOLDER, Configura
 from InnerEarAILib.training.data_source import ManifestData, PhantomData
 from InnerEarAILib.training.phantom_dataset import PhantomSampling
 from InnerEarAILib.training.schedules import NAMED_HEATMAP_SCHEDULES
+from InnerEarAILib.training.validation import MILLIMETRES_WORTH_ALL_OF_DICE
 
 VALID = """
 name = "tiny"
@@ -52,11 +53,41 @@ def test_gold_is_the_papers_network_and_protocol():
     assert gold.heatmaps == NAMED_HEATMAP_SCHEDULES["gamma"]
 
 
+@pytest.mark.parametrize(
+    ("words", "value", "stated"),
+    [
+        ("learning rate 1e-3", lambda gold, data: gold.optimisation.learning_rate, 1e-3),
+        ("its rise (5 %)", lambda gold, data: gold.optimisation.warmup_share, 0.05),
+        ("fall (35 %)", lambda gold, data: gold.optimisation.annealing_share, 0.35),
+        ("one tile a pass", lambda gold, data: gold.optimisation.batch, 1),
+        ("8 : 4 : 2 : 1", lambda gold, data: [8 * w for w in gold.loss.supervision_weights], [8, 4, 2, 1]),
+        ("bfloat16", lambda gold, data: gold.optimisation.precision, "bf16"),
+        ("clipped at length 12", lambda gold, data: gold.optimisation.gradient_norm, 12),
+        ("heatmaps weigh 64", lambda gold, data: gold.loss.heatmap_weight, 64),
+        ("cut to 40 mm", lambda gold, data: data.region_mm, 40),
+        ("70 % of them at the labyrinth", lambda gold, data: data.labyrinth_share, 0.7),
+        ("eight tiles of each held-out scan", lambda gold, data: data.validation_tiles, 8),
+        ("38 and 5 of 43 scans", lambda gold, data: data.validation_cases, 5),
+        ("a tenth of the landmarks' mean error", lambda gold, data: MILLIMETRES_WORTH_ALL_OF_DICE, 10),
+    ],
+)
+def test_gold_says_where_it_is_not_the_papers(words, value, stated):
+    text = (CONFIGURATION_FOLDER / "gold.toml").read_text(encoding="utf-8").replace("\n# ", " ")
+    assert words in text
+    assert value(read_configuration("gold"), ManifestData()) == stated
+
+
 @pytest.mark.parametrize("heads", ["segmentation", "heatmaps"])
-def test_single_task_configuration_is_gold_but_for_the_other_head(heads):
-    gold, single = read_configuration("gold"), read_configuration(f"{heads}_only")
-    assert single.network.heads == heads
-    assert (single.optimisation, single.heatmaps, single.data) == (gold.optimisation, gold.heatmaps, gold.data)
+def test_single_task_configuration_is_base_but_for_the_other_head(heads):
+    base, single = read_configuration("base"), read_configuration(f"{heads}_only")
+    changed = {"name": single.name, "description": single.description, "network": replace(base.network, heads=heads)}
+    assert single == replace(base, **changed)
+
+
+def test_an_unknown_loss_is_noticed_when_the_configuration_is_read(tmp_path):
+    (tmp_path / "mine.toml").write_text(f'{VALID}[loss]\nsegmentation = "focal"\n', encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"unknown segmentation loss 'focal'; choose one of dice_bce"):
+        read_configuration(tmp_path / "mine.toml")
 
 
 @pytest.mark.parametrize(

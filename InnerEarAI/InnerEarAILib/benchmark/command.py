@@ -6,6 +6,7 @@ This file is imported whenever the program starts, so that it brings in torch on
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import platform
 import tempfile
 from dataclasses import replace
@@ -92,6 +93,10 @@ def _measure_speed(chosen: argparse.Namespace, card: Any, models: Path, device: 
     from InnerEarAILib.scan_files import write_volume
     from InnerEarAILib.segmenter_options import PRESETS, SegmenterOptions
 
+    # Before anything is measured: the picture is drawn after, and MONAI is asked after the route.
+    for package in ("matplotlib", *(() if chosen.only == "route" else ("monai",))):
+        if importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     presets = chosen.preset or ["fast", "standard"] + ["paper"] * (device.type == "cuda")
     progress = _told()
     routes, comparisons, files = [], [], []

@@ -65,6 +65,7 @@ VARIATIONS: tuple[Variation, ...] = (
         "heatmaps",
         "schedule",
         {"heatmaps_constant": "constant", "heatmaps_beta": "beta", "heatmaps_gamma": "gamma"},
+        ours=True,
     ),
     *_of(
         "depth",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from InnerEarAILib.model_store import ModelCard
-from InnerEarAILib.networks.methods import DUAL_HEAD_UNET
 
 MICRO_CT_DICE = {
     ("plain", False): "0.884 ± 0.076",
@@ -15,17 +16,20 @@ MICRO_CT_DICE = {
 }
 """Dice on 17 micro-CT by block and whether it is a cascade (Hussain et al. 2021, Table 1)."""
 
-CLINICAL_DICE = {"gold": "0.94 ± 0.01", "base": "0.93", "single": "0.93", "jsdnet_unaugmented": "0.88"}
-"""Dice on the nine clinical scans of data set B (Stebani et al. 2023, Table 3 and "Results")."""
+CLINICAL_DICE = {"gold": "0.94 ± 0.01", "base": "0.93", "segmentation_only": "0.93", "jsdnet_unaugmented": "0.88"}
+"""Dice on the nine clinical scans of data set B (Stebani et al. 2023, Table 3 and "Results"), by configuration."""
 
 CLINICAL_LANDMARKS = {
     "gold": "5.2 ± 2.8",
     "base": "5.6",
-    "single": "6.3",
+    "heatmaps_only": "6.3",
     "jsdnet": "9.4",
     "jsdnet_unaugmented": "28.6",
 }
 """Mean distance of the landmarks on data set B in voxels of 0.099 mm (the same, Table 4 and "Results")."""
+
+SINGLE_TASKS = {"segmentation_only": "segmentation", "heatmaps_only": "heatmaps"}
+"""The one head of those configurations that have one: the single-task BaseUNet of the same, Fig. 3."""
 
 
 def published_dice(card: ModelCard) -> str:
@@ -33,18 +37,17 @@ def published_dice(card: ModelCard) -> str:
     if card.method == "autocasnet":
         block, cascade = card.network.get("block", "plain"), len(card.network.get("planes", ())) > 1
         return f"{MICRO_CT_DICE[block, cascade]} (17 micro-CT)"
-    stated = CLINICAL_DICE.get(_row(card))
-    return f"{stated} (9 clinical)" if stated else ""
+    return _clinical(CLINICAL_DICE, card)
 
 
 def published_landmarks(card: ModelCard) -> str:
     """The same for the landmarks."""
-    stated = CLINICAL_LANDMARKS.get(_row(card))
+    return _clinical(CLINICAL_LANDMARKS, card)
+
+
+def _clinical(figures: Mapping[str, str], card: ModelCard) -> str:
+    """The figure of the configuration that a model is named after, if the model has the heads of that configuration."""
+    if card.network.get("heads", "both") != SINGLE_TASKS.get(card.name, "both"):
+        return ""
+    stated = figures.get(card.name)
     return f"{stated} (9 clinical)" if stated else ""
-
-
-def _row(card: ModelCard) -> str:
-    """The papers' rows are known by the names of the configurations that come with the library."""
-    if card.method == DUAL_HEAD_UNET and card.network.get("heads", "both") != "both":
-        return "single"
-    return card.name

@@ -151,6 +151,7 @@ def _fit(output: nn.Conv3d, maps: Tensor, answer: Tensor) -> None:
     values = maps.transpose(0, 1).flatten(1).double()
     values = torch.cat((values, torch.ones_like(values[:1])))
     wanted = answer.transpose(0, 1).flatten(1).double()
-    solution = torch.linalg.lstsq(values @ values.T, values @ wanted.T, driver="gelsd").solution
+    # The products are small, and on a GPU the solver has no driver for maps that are not independent.
+    solution = torch.linalg.lstsq((values @ values.T).cpu(), (values @ wanted.T).cpu(), driver="gelsd").solution
     output.weight.copy_(solution[:-1].T[:, :, None, None, None])
     output.bias.copy_(solution[-1])

@@ -16,7 +16,6 @@ from InnerEarAILib.landmark_files import write_json, write_landmarks
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.phantom.anatomy import Anatomy
 from InnerEarAILib.phantom.electrode import implant
-from InnerEarAILib.phantom.given_files import given_anatomy
 from InnerEarAILib.phantom.head import sample_head
 from InnerEarAILib.phantom.pose import Pose, sample_pose
 from InnerEarAILib.phantom.scanner import GE_BONEPLUS, Scanner, ScannerKind, sample_scanner
@@ -221,6 +220,9 @@ def _anatomy(rng: np.random.Generator, options: PhantomOptions) -> tuple[Anatomy
     except ValueError as error:
         raise InputError(f"{str(error).capitalize()}.") from error
     if options.labyrinth is not None:
+        # Brings in VTK, which nothing else here needs.
+        from InnerEarAILib.phantom.given_files import given_anatomy
+
         return given_anatomy(options.labyrinth, options.landmarks, options.tissues, options.side, rng, host=bone)
     if options.electrode:
         return implant(bone, bone.labyrinth.frames.cochlear_centreline, rng), side

@@ -1,8 +1,9 @@
 """The composite loss: segmentation, heatmaps, and both again at the deep-supervision terminals.
 
 Source:
-    Stebani et al. 2023, eq. 1 and "Algorithm and network architecture". The weights between its terms stand in the
-    paper's supplement; those used here are ours and named in `LossConfig`.
+    Stebani et al. 2023, eq. 1 and "Algorithm and network architecture". Equation 1 is a plain sum; the text calls the
+    segmentation term a linear combination and leaves the definitions of its parts to the supplement (S.6). The weights
+    of the heatmaps and of the deep-supervision terminals are ours and named in `LossConfig`.
 """
 
 from __future__ import annotations
@@ -10,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
-from monai.losses import DiceLoss
 from torch.nn import functional
 
 from InnerEarAILib.landmarks import gaussian_profiles
@@ -67,19 +67,23 @@ def segmentation_loss(kind: SegmentationLoss) -> SegmentationTerm:
 
     Raises:
         ValueError: if the kind is none of those in SegmentationLoss.
+        ModuleNotFoundError: if it has a Dice term and MONAI is not installed.
     """
-    soft_dice = DiceLoss(sigmoid=True, batch=True, soft_label=True)
-    squared_dice = DiceLoss(sigmoid=True, batch=True, squared_pred=True)
+    if kind not in get_args(SegmentationLoss):
+        raise ValueError(f"unknown segmentation loss {kind!r}; choose one of {', '.join(get_args(SegmentationLoss))}")
     cross_entropy = functional.binary_cross_entropy_with_logits
+    if kind == "bce":
+        return cross_entropy
+    # Here, since a configuration is read where nothing is trained, and MONAI comes with an extra.
+    from monai.losses import DiceLoss
+
+    soft_dice = DiceLoss(sigmoid=True, batch=True, soft_label=True)
     kinds: dict[str, SegmentationTerm] = {
         "dice_bce": lambda logits, truth: soft_dice(logits, truth) + cross_entropy(logits, truth),
         "dice": soft_dice,
-        "squared_dice": squared_dice,
+        "squared_dice": DiceLoss(sigmoid=True, batch=True, squared_pred=True),
         "log_cosh_dice": lambda logits, truth: torch.log(torch.cosh(soft_dice(logits, truth))),
-        "bce": cross_entropy,
     }
-    if kind not in kinds:
-        raise ValueError(f"unknown segmentation loss {kind!r}; choose one of {', '.join(kinds)}")
     return kinds[kind]
 
 
