@@ -38,7 +38,7 @@ from InnerEarAILib.inference.predictor import Prediction, predict
 from InnerEarAILib.inference.quality import assess, is_inner_ear, reaches_end
 from InnerEarAILib.inference.sides import with_sides
 from InnerEarAILib.inference.warm_up import warm_up
-from InnerEarAILib.model_store import ModelError, choose_model, list_models, load_card, load_network
+from InnerEarAILib.model_store import ModelError, choose_model, find_card, list_models, load_card, load_network
 from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.scan_checks import check_scan
@@ -137,7 +137,9 @@ class _Route:
             spacing_mm = float(self.volume.spacing_mm.min())
             self.card = choose_model(spacing_mm, self.device, list_models(self.models_directory))
         else:
-            self.card = load_card(self.options.model, self.models_directory)
+            self.card = find_card(self.options.model, self.models_directory)
+        if self.card.role != "segmenter":
+            raise ModelError(f"The model {self.card.name} is a {self.card.role}; choose one that draws the labyrinth.")
         if self.card.network.get("heads") == "heatmaps":
             raise ModelError(f"The model {self.card.name} finds landmarks alone; choose one that draws the labyrinth.")
         self.progress.step(f"Loading the model {self.card.name}")

@@ -53,6 +53,7 @@ def reading_models(monkeypatch):
 
     monkeypatch.setattr(segmenter, "list_models", lambda directory=None: (CARD, LOCATOR))
     monkeypatch.setattr(segmenter, "load_card", load_card)
+    monkeypatch.setattr(segmenter, "find_card", load_card)
     monkeypatch.setattr(segmenter, "load_network", lambda card, device: ReadingNetwork())
 
 
@@ -323,7 +324,7 @@ def test_network_without_landmarks_segments_and_says_that_it_found_none(straight
 
 def test_network_of_landmarks_alone_is_refused_in_a_sentence(straight, monkeypatch):
     alone = replace(CARD, network=DualHeadUNetConfig(heads="heatmaps").to_dict())
-    monkeypatch.setattr(segmenter, "load_card", lambda name, directory=None: alone)
+    monkeypatch.setattr(segmenter, "find_card", lambda name, directory=None: alone)
     with pytest.raises(ModelError, match="finds landmarks alone"):
         segment(straight, SegmenterOptions(model="clinical"))
 
@@ -342,6 +343,7 @@ def test_a_scan_without_an_ear_has_none():
         (SegmenterOptions(output_grid="own"), InputError, "output grid"),
         (SegmenterOptions(views=3), InputError, "1 or 10"),
         (SegmenterOptions(model="nobody"), ModelError, "no model"),
+        (SegmenterOptions(model="locator"), ModelError, "is a locator; choose one that draws"),
     ],
 )
 def test_what_cannot_be_chosen_is_refused_in_a_sentence(straight, options, error, words):

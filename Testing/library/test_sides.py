@@ -8,9 +8,9 @@ from InnerEarAILib.inference.sides import with_sides
 from InnerEarAILib.volume import Volume
 
 
-def drawn(told, x_mm=0.0):
+def drawn(told, x_mm=0.0, y_mm=0.0):
     affine = np.eye(4)
-    affine[0, 3] = x_mm
+    affine[:2, 3] = x_mm, y_mm
     mask = Volume(np.ones((2, 2, 2), np.uint8), affine)
     return EarResult("right", mask, (), None, Quality(200.0, {}, None, ("before",))), told
 
@@ -53,6 +53,22 @@ def test_two_ears_are_a_right_and_a_left_one(at_right, at_left, sides, said_righ
         with_sides(pair[::-1] if swapped else pair, "auto"), key=lambda ear: ear.segmentation.affine_lps[0, 3]
     )
     for ear, side, words in zip(ears, sides, (said_right, said_left), strict=True):
+        assert ear.side == side
+        assert [words in flag for flag in ear.quality.flags[1:]] == ([] if words is None else [True])
+
+
+@pytest.mark.parametrize(
+    ("front", "back", "sides", "said"),
+    [
+        ("left", "right", ("left", "right"), (None, None)),
+        ("left", None, ("left", "right"), (None, "told by the other ear's shape")),
+        (None, None, ("right", "left"), ("is a guess", "is a guess")),
+        ("left", "left", ("right", "left"), ("is a guess", "is a guess")),
+    ],
+)
+def test_where_places_tell_nothing_shapes_decide(front, back, sides, said):
+    ears = with_sides([drawn(front, 0.5, -40.0), drawn(back, 1.5, 40.0)], "auto")
+    for ear, side, words in zip(ears, sides, said, strict=True):
         assert ear.side == side
         assert [words in flag for flag in ear.quality.flags[1:]] == ([] if words is None else [True])
 

@@ -53,6 +53,15 @@ def test_loops_do_not_depend_on_how_the_array_is_turned(bits, order, flips):
     assert loops(turned) == loops(mask)
 
 
+def test_parts_side_by_side_do_not_stand_in_for_a_torn_canal():
+    whole = ball_with_canals(torn=1)
+    k, j, i = np.indices(whole.voxels.shape) * 0.175 + whole.affine_lps[2::-1, 3, None, None, None]
+    # Two arms from the ball that end 0.5 mm apart.
+    arms = (np.abs(k) < 0.6) & (np.abs(np.hypot(i + 5, j) - 2.2) < 0.6) & (np.abs(j) > 0.25)
+    assert loops((whole.voxels > 0) | arms) == 2
+    assert closed_canals(whole.with_voxels(((whole.voxels > 0) | arms).astype(np.uint8))) == 2
+
+
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 3), st.sampled_from((0.15, 0.175, 0.3)))
 def test_a_torn_canal_is_not_counted(torn, spacing_mm):

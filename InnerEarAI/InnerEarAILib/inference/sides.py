@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from InnerEarAILib.ear_result import EarResult, Side
 from InnerEarAILib.inference.quality import centre_of_mass
 
 PLACES: tuple[Side, Side] = ("right", "left")
 """In LPS the right ear has the smaller x."""
+
+LEAST_ACROSS = 0.5
+"""Ears whose distance along x is a smaller share of their distance tell no sides by their places: the head is turned,
+or the file does not say how it lies; ours."""
 
 
 def with_sides(drawn: Sequence[tuple[EarResult, Side | None]], asked_for: str) -> list[EarResult]:
@@ -26,8 +32,11 @@ def with_sides(drawn: Sequence[tuple[EarResult, Side | None]], asked_for: str) -
 
 
 def _by_place(drawn: Sequence[tuple[EarResult, Side | None]]) -> list[EarResult]:
-    """Two ears are a right and a left one: place decides where a shape does not, or both shapes say the same."""
+    """Two ears are a right and a left one: place decides where shapes do not, or both say the same."""
     in_order = sorted(drawn, key=lambda pair: centre_of_mass(pair[0].segmentation)[0])
+    apart_lps = np.abs(np.subtract(*(centre_of_mass(ear.segmentation) for ear, _ in in_order)))
+    if apart_lps[0] < LEAST_ACROSS * np.linalg.norm(apart_lps):
+        return _by_shape(in_order)
     sides = [told or place for (_, told), place in zip(in_order, PLACES, strict=True)]
     if sides[0] == sides[1]:
         sides = list(PLACES)
@@ -37,9 +46,30 @@ def _by_place(drawn: Sequence[tuple[EarResult, Side | None]]) -> list[EarResult]
         if told is None:
             flags = [f"It is called the {side} ear by its place beside the other one."]
         elif told != place:
-            flags = [f"By its shape this is a {told} ear, by its place a {place} one: the scan may be mirrored."]
+            flags = [
+                f"By its shape this is a {told} ear, by its place a {place} one: the scan may be mirrored or turned."
+            ]
         ears.append(_named(ear, side, flags))
     return ears
+
+
+def _by_shape(drawn: Sequence[tuple[EarResult, Side | None]]) -> list[EarResult]:
+    """Two ears whose places tell nothing: a shape that is told tells the other side as well."""
+    told = [side for _, side in drawn]
+    sides = [side or _other(beside) for side, beside in zip(told, told[::-1], strict=True)]
+    if sides[0] != sides[1] and None not in sides:
+        flags = [[] if side else ["Its side is told by the other ear's shape."] for side in told]
+    else:
+        sides, guess = (
+            list(PLACES),
+            "Which of the two ears is the right one is a guess: neither shapes nor places tell.",
+        )
+        flags = [[guess], [guess]]
+    return [_named(ear, side, said) for (ear, _), side, said in zip(drawn, sides, flags, strict=True)]
+
+
+def _other(side: Side | None) -> Side | None:
+    return None if side is None else PLACES[1 - PLACES.index(side)]
 
 
 def _alone(ear: EarResult, told: Side | None, asked_for: str) -> EarResult:
