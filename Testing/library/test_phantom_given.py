@@ -21,6 +21,7 @@ from InnerEarAILib.phantom.pose import Pose
 from InnerEarAILib.phantom.rendered_anatomy import render_anatomy
 from InnerEarAILib.phantom.scanner import GE_BONEPLUS
 from InnerEarAILib.phantom.scanner_acquisition import scan_rendered, truth
+from InnerEarAILib.phantom.temporal_bone import sample_temporal_bone
 from InnerEarAILib.scan_files import read_volume, write_volume
 from InnerEarAILib.volume import Grid, InputError, Volume
 
@@ -83,9 +84,9 @@ def test_a_left_ear_becomes_a_right_one_and_mirrors_back_to_its_place(tmp_path):
     pose = Pose(translation_lps=CENTRE, mirror=True)
     assert pose.side(anatomy.ears[0]) == "left"
     np.testing.assert_allclose(pose.landmarks_lps(anatomy.ears[0])["helicotrema"], MARKS["helicotrema"], atol=0.05)
-    just_inside = pose.to_anatomy(MARKS["helicotrema"] - [0.5, 0, 0])
-    just_outside = pose.to_anatomy(MARKS["helicotrema"] + [0.5, 0, 0])
-    points = torch.tensor(np.array([just_inside, just_outside]), dtype=torch.float32)
+    back = pose.inverse_affine
+    beside = MARKS["helicotrema"] + np.array([[-0.5, 0, 0], [0.5, 0, 0]])
+    points = torch.tensor(beside @ back[:3, :3].T + back[:3, 3], dtype=torch.float32)
     assert anatomy.render(points, 0.1).labyrinth.tolist() == [1.0, 0.0]
 
 
@@ -120,6 +121,31 @@ def test_a_surface_replaces_the_labyrinth_of_its_host(tmp_path):
     assert drawn.hounsfield[1] > 1800
     assert drawn.hounsfield[2] > 1800
     assert drawn.hounsfield[3] == 50
+
+
+class LaminaHost(Host):
+    """Shows bone within its lumen, as at the spiral lamina."""
+
+    def render(self, points, edge_mm):
+        drawn = super().render(points, edge_mm)
+        return replace(drawn, hounsfield=torch.where(points.norm(dim=1) < 3, 1600.0, drawn.hounsfield))
+
+
+def test_bone_in_the_lumen_of_the_host_becomes_no_denser_than_the_capsule(tmp_path):
+    anatomy = anatomy_from_mesh(write_surface(tmp_path / "ear.ply", ellipsoid()), MARKS, "right", LaminaHost())
+    points = torch.from_numpy(np.random.default_rng(0).uniform(-6, 6, (4000, 3))).float()
+    assert anatomy.render(points, 0.2).hounsfield.max() <= 2061
+
+
+def test_the_lumen_of_a_surface_in_a_dry_bone_is_as_dry(tmp_path):
+    host = sample_temporal_bone(np.random.default_rng(0), state="dry")
+    anatomy = anatomy_from_mesh(write_surface(tmp_path / "ear.ply", ellipsoid()), MARKS, "right", host)
+    points = torch.from_numpy(np.random.default_rng(0).uniform(-8, 8, (4000, 3))).float()
+    deepest = points[anatomy.distances.at(points).argmin()][None]
+    drawn = anatomy.render(deepest, 0.2)
+    assert drawn.labyrinth.item() == 1
+    assert drawn.hounsfield.item() == pytest.approx(host.parameters.tissue.fluid)
+    assert drawn.hounsfield.item() < -900
 
 
 def broken(kind):

@@ -221,3 +221,21 @@ def test_tiles_hold_every_point_once(points):
     pieces = tiles(points, 700)
     assert torch.equal(torch.cat(pieces).sort().values, torch.arange(len(points)))
     assert max(len(piece) for piece in pieces) <= 1400
+
+
+def test_two_bones_of_one_texture_do_not_show_it_at_the_same_places():
+    """Else a network could know an ear's place by the bone round it."""
+    one = bone_of(0)
+    points = near_surface(one, 1.5, 3.0)
+
+    def bone_value(shift):
+        parameters = replace(one.parameters, texture_shift=shift)
+        return TemporalBone(one.labyrinth, parameters).render(points, 0.3).hounsfield.numpy()
+
+    here, again, shifted = (bone_value(shift) for shift in ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (71.0, 113.0, 29.0)))
+    assert np.array_equal(here, again)
+    smooth = np.corrcoef(here, shifted)[0, 1]
+    assert np.abs(here - shifted).mean() > 20
+    assert smooth < 0.95
+    shifts = {sample_temporal_bone(np.random.default_rng(seed)).parameters.texture_shift for seed in range(3)}
+    assert len(shifts) == 3

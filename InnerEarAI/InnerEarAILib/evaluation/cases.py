@@ -20,7 +20,7 @@ from InnerEarAILib.phantom.given_landmarks import read_landmarks
 from InnerEarAILib.scan_files import read_volume
 from InnerEarAILib.volume import InputError, Volume
 
-CASE_FORMAT = "InnerEarAI evaluation case 1"
+CASE_FORMAT = "InnerEarAI evaluation case 2"
 """The number rises with every change of the layout; a file of another layout is drawn again."""
 
 

@@ -92,9 +92,14 @@ def _moved(image: Tensor, artefacts: Artefacts, grid: Grid, generator: torch.Gen
     ghost = image
     for axis, voxels in zip((2, 1, 0), (shift_mm / spacing).tolist(), strict=True):
         whole = math.floor(voxels)
-        near = torch.roll(ghost, whole, axis)
-        ghost = torch.lerp(near, torch.roll(near, 1, axis), voxels - whole)
+        ghost = torch.lerp(_shifted(ghost, whole, axis), _shifted(ghost, whole + 1, axis), voxels - whole)
     return (1 - artefacts.motion_share) * image + artefacts.motion_share * ghost
+
+
+def _shifted(image: Tensor, voxels: int, axis: int) -> Tensor:
+    """The image moved by whole voxels; what comes in is what stood at the end."""
+    count = image.shape[axis]
+    return image.index_select(axis, (torch.arange(count, device=image.device) - voxels).clamp(0, count - 1))
 
 
 def _radius(image: Tensor, grid: Grid, generator: torch.Generator, centred: bool) -> tuple[Tensor, float]:

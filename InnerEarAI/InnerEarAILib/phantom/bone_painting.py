@@ -92,6 +92,7 @@ class BonePainter(Canvas):
         self.figures, self.tissue = parameters.neighbours, parameters.tissue
         self.frames = labyrinth.frames
         self.turned = surfaces.turned(points)
+        self._texture_shift = points.new_tensor(parameters.texture_shift)
         self.noise = self.texture(self.turned, NOISE_PERIOD_MM)
         self.nearby = NearbyLabyrinth(self, labyrinth)
         self.from_lumen = self.nearby.from_lumen
@@ -99,12 +100,14 @@ class BonePainter(Canvas):
 
     def texture(self, turned: Tensor, period_mm: float) -> Tensor:
         """Noise (3, n) of mean 0 and SD 1 at points of the neighbourhood's frame."""
-        return sample_lattice(noise_lattice(self.parameters.noise_seed, turned.device), turned, period_mm)
+        return sample_lattice(
+            noise_lattice(self.parameters.noise_seed, turned.device), turned + self._texture_shift, period_mm
+        )
 
     def undulation(self, turned: Tensor) -> Tensor:
         """Noise as `texture` gives it, over centimetres and without finer parts."""
         lattice = noise_lattice(self.parameters.noise_seed, turned.device, SWELL_WAVES)
-        return sample_lattice(lattice, turned, SWELL_PERIOD_MM)
+        return sample_lattice(lattice, turned + self._texture_shift, SWELL_PERIOD_MM)
 
     def paint_bone(self) -> None:
         """Paints bone, neck and cranial cavity."""
@@ -271,4 +274,5 @@ class BonePainter(Canvas):
 
     def _cells(self, points: Tensor, period_mm: float) -> Tensor:
         """Distance to the nearest wall between cells in periods, and number of the cell, (2, n)."""
-        return sample_lattice(cell_lattice(self.parameters.noise_seed % CELL_SEEDS, points.device), points, period_mm)
+        lattice = cell_lattice(self.parameters.noise_seed % CELL_SEEDS, points.device)
+        return sample_lattice(lattice, points + self._texture_shift, period_mm)

@@ -27,6 +27,7 @@ from InnerEarAILib.phantom.given_surface import (
     surface_distances,
 )
 from InnerEarAILib.phantom.lattice import affine_points
+from InnerEarAILib.phantom.temporal_bone import TemporalBone
 from InnerEarAILib.volume import InputError, Volume
 
 CAPSULE_HOUNSFIELD, BONE_HOUNSFIELD, FLUID_HOUNSFIELD = 2060.0, 1350.0, 20.0
@@ -83,7 +84,9 @@ class GivenLabyrinthAnatomy:
         drawn = self.host.render(points, edge_mm)
         # The host's own lumen becomes bone: what it shows there is lumen to the share that it says.
         share = drawn.labyrinth
-        around = drawn.hounsfield + share * (CAPSULE_HOUNSFIELD - FLUID_HOUNSFIELD)
+        filled = drawn.hounsfield + share * (CAPSULE_HOUNSFIELD - self.fluid_hounsfield)
+        # Within the lumen's label the host may show bone already: its spiral lamina.
+        around = torch.where(share > 0, filled.clamp(max=CAPSULE_HOUNSFIELD), filled)
         wall = ((WALL_MM - distance) / 0.3).clamp(0, 1)
         for name in ("oval window", "round window"):
             if name in self.ears[0].landmarks:
@@ -173,7 +176,9 @@ def _placed(
         ear = PhantomEar("right", {name: _moved(p, onto_host) for name, p in ear.landmarks.items()}, {})
     distances = surface_distances(_moved(vertices, to_frame), triangles)
     parts = None if labels is None else _parts_on(distances, labels, np.linalg.inv(to_frame))
-    return GivenLabyrinthAnatomy((ear,), distances, parts, host)
+    # A host's lumen holds what its state says: air in a dry specimen.
+    fluid = host.parameters.tissue.fluid if isinstance(host, TemporalBone) else FLUID_HOUNSFIELD
+    return GivenLabyrinthAnatomy((ear,), distances, parts, host, fluid)
 
 
 def _parts_on(distances: SurfaceDistances, labels: Volume, to_lps: np.ndarray) -> Tensor:

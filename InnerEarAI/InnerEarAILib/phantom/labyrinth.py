@@ -1,7 +1,11 @@
 """The labyrinth of the phantom: its lumen as signed distances, its landmarks and measures by construction.
 
 Definitions:
-helicotrema: the point of the cochlear lumen that lies furthest along the modiolar axis (base -> apex);
+helicotrema: the blind end of the cochlear lumen: where the wall is met half-way between the direction in which the
+    centreline ends and the modiolar axis (base -> apex). Those who annotate mark the end of the last turn, not the
+    point furthest along the axis: the mean mark on 48 meshes of real labyrinths (repository
+    Modelling-the-Human-Semicircular-Canals) lies 0.5 mm from that point and 0.3 mm from this one, which is 6.7 mm from
+    the oval window as on the 94 ears of Stebani et al.;
 oval window, round window: the centre of the elliptical membrane that closes it, on the wall of the lumen.
 """
 
@@ -220,9 +224,9 @@ class Labyrinth:
         return torch.maximum(cone, torch.maximum(height + 0.2 * scale, -3.2 * scale - height))
 
     def _helicotrema(self) -> np.ndarray:
-        last = self._cochlea.angles > self._cochlea.angles[-1] - 2 * np.pi
-        walls = np.concatenate([self._cochlea.curve.wall(a)[last] for a in np.linspace(0, 2 * np.pi, 73)[:-1]])
-        return walls[np.argmax(walls @ self._cochlea.axis)]
+        curve = self._cochlea.curve
+        towards = unit(curve.frames()[0][-1] + self._cochlea.axis)
+        return self._onto_wall(curve.centres[-1] + curve.profile[-1, 0] * towards)
 
     def _build_aqueducts(self, displace) -> list[Tube]:
         p = self.parameters
@@ -267,14 +271,18 @@ class Labyrinth:
 
     def _window(self, start: np.ndarray, half_axes_mm: tuple[float, float]) -> Window:
         """The window whose centre is the point of the lumen's wall reached from `start` down the distance field."""
-        point = np.asarray(start, float)
-        for _ in range(WALL_STEPS):
-            distance, gradient = self._wall_and_gradient(point)
-            point = point - distance * gradient / max(float(gradient @ gradient), 0.1)
+        point = self._onto_wall(start)
         normal = unit(self._wall_and_gradient(point)[1])
         long_axis = unit(np.array([0.0, 1.0, 0.0]) - normal[1] * normal)
         size = self.parameters.size
         return Window(point, normal, long_axis, (half_axes_mm[0] * size, half_axes_mm[1] * size))
+
+    def _onto_wall(self, start: np.ndarray) -> np.ndarray:
+        point = np.asarray(start, float)
+        for _ in range(WALL_STEPS):
+            distance, gradient = self._wall_and_gradient(point)
+            point = point - distance * gradient / max(float(gradient @ gradient), 0.1)
+        return point
 
     def _wall_and_gradient(self, point: np.ndarray) -> tuple[float, np.ndarray]:
         step = 0.05 * np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)])

@@ -26,7 +26,7 @@ def measure(
     Definitions:
         a_value_mm: from the round window across the modiolar axis to the lateral wall opposite, seen along the axis.
         b_value_mm: across the axis from lateral wall to lateral wall at 90° to the A value.
-        cochlear_height_mm: along the axis from the middle of the lumen at the round window to the helicotrema.
+        cochlear_height_mm: along the axis from the middle of the lumen at the round window to the end of the lumen.
         cochlear_duct_length_mm: along the lateral wall from the round window's half plane to the end of the spiral.
         organ_of_corti_length_mm: the same at ORGAN_OF_CORTI_SHARE of the lumen's radius outwards of its middle.
         NAME_canal_radius_mm, NAME_canal_lumen_mm: mean distance of the arc from ampulla to crus from the canal's
@@ -53,7 +53,7 @@ def measure(
     figures = {
         "a_value_mm": off_axis(round_) + off_axis(wall_at(180)),
         "b_value_mm": off_axis(wall_at(90)) + off_axis(wall_at(270)),
-        "cochlear_height_mm": float(height(helicotrema) - height(middle)),
+        "cochlear_height_mm": float(height(_walls_of_last_turn(cochlea)).max() - height(middle)),
         "cochlear_turns": parameters.cochlea.turns,
         "cochlear_duct_length_mm": _length(wall[from_zero]),
         "organ_of_corti_length_mm": _length(corti[from_zero]),
@@ -68,6 +68,12 @@ def measure(
         cosine = abs(float(canals[first].normal @ canals[second].normal))
         figures[f"{first}_{second}_angle_deg"] = float(np.degrees(np.arccos(min(cosine, 1.0))))
     return figures
+
+
+def _walls_of_last_turn(cochlea: Cochlea) -> np.ndarray:
+    """Points of the wall, (n, 3) mm, all round each section."""
+    last = cochlea.angles > cochlea.angles[-1] - 2 * np.pi
+    return np.concatenate([cochlea.curve.wall(angle)[last] for angle in np.linspace(0, 2 * np.pi, 73)[:-1]])
 
 
 def _length(course: np.ndarray) -> float:

@@ -21,6 +21,9 @@ VARIANTS: tuple[str, ...] = (*LABYRINTH_VARIANTS, *DISEASES)
 
 DEHISCENT = "dehiscent_superior_canal"
 
+TEXTURE_SHIFT_MM = 200.0
+"""Range of where the textures begin: many of their periods, each of another length."""
+
 
 @dataclass(frozen=True)
 class FocusParameters:
@@ -45,6 +48,7 @@ class TemporalBoneParameters:
         block: cut planes of an isolated specimen (normal and offset in mm from the vestibule); empty for a whole head.
         place: of the vestibule in the head's frame (midsagittal plane x = 0), mm.
         noise_seed: of the textures.
+        texture_shift: where the textures begin, mm: there are few of them, and no two bones show the same at one place.
     """
 
     neighbours: NeighbourParameters = field(default_factory=NeighbourParameters)
@@ -56,6 +60,7 @@ class TemporalBoneParameters:
     block: tuple[tuple[Vector, float], ...] = ()
     place: Vector = (-41.0, 0.0, 0.0)
     noise_seed: int = 0
+    texture_shift: Vector = (0.0, 0.0, 0.0)
 
 
 def sample_temporal_bone_parameters(
@@ -110,6 +115,7 @@ def sample_temporal_bone_parameters(
         block=_sample_block(rng) if isolated else (),
         place=(-midline_distance, rng.normal(0, 3.0), rng.normal(0, 3.0)),
         noise_seed=int(rng.integers(64)),
+        texture_shift=tuple(rng.spawn(1)[0].uniform(0, TEXTURE_SHIFT_MM, 3).tolist()),
     )
 
 

@@ -100,7 +100,7 @@ class PhantomSource:
         """Sample number `index`."""
         group, place = divmod(index, ANATOMIES_HELD * SAMPLES_PER_ANATOMY)
         rendered = self.pool.pick(group, place % ANATOMIES_HELD)
-        return self.sample_of(rendered, np.random.default_rng([self.seed, index]))
+        return self.sample_of(rendered, np.random.default_rng([self.seed, 0, index]))
 
     def validation(self, count: int) -> list[TrainingSample]:
         """Fixed samples of the pool's validation anatomies."""
