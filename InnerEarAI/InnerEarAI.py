@@ -232,10 +232,10 @@ class InnerEarAILogic(ScriptedLoadableModuleLogic):
     def _segmenter(self):
         if self._segment is not None:
             return self._segment
-        from InnerEarAILib.panel.installation import missing_sentence, numpy_conflict
+        from InnerEarAILib.panel.installation import missing_sentence, torch_fault
 
-        if conflict := numpy_conflict():
-            raise RuntimeError(conflict)
+        if fault := torch_fault():
+            raise RuntimeError(fault)
         # Torch takes seconds to import and may be missing, so it is asked for when work starts and not before.
         try:
             from InnerEarAILib.segmenter import segment

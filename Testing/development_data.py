@@ -13,5 +13,5 @@ def development_data(name: str) -> Path:
     """The file or folder of that name in the development data; skips the calling test where there is none."""
     path = Path(os.environ.get(VARIABLE, BESIDE_THE_PROJECT)) / name
     if not path.exists():
-        pytest.skip(f"needs the development data ({name}), which is not part of the project; set {VARIABLE}")
+        pytest.skip(f"{VARIABLE} names no folder with {name}, real anatomy that is no part of the project")
     return path

@@ -1,11 +1,13 @@
 """InnerEarAI's library: labyrinth segmentation and landmarks in CT, plain Python.
 
-Floors, from the ground up (an upper one may import a lower one, never the reverse; import-linter holds it in the
-tests): `volume, landmarks, progress, json_lines` < `scan_checks, segmenter_options` < `dicom_series` <
-`scan_files, ear_result` < `preprocessing, networks` < `model_store` < `inference` < `segmenter, time_estimate` <
-`labyrinth_files, landmark_files, scan_result_files` < `result_files` < `mrml, worker` < `cli, panel`. The side wings
-`phantom`, `training` and `evaluation` stand on these floors; nothing that runs at a click imports them. Nothing is
-imported here, so that `import InnerEarAILib` costs nothing.
+The library has floors: a module may import from those below its own, never from those above. `volume`, `landmarks` and
+`progress` are the ground; above them come the scan's way to a network (`preprocessing`, `networks`, `model_store`,
+`inference`), the route (`segmenter`), its files, and on top what a user meets (`mrml`, `worker`, `cli`, `panel`). The
+side wings `phantom`, `training`, `evaluation` and `benchmark` stand on these floors; nothing that runs at a click
+imports them. Which module stands on which floor is said in one place, the contracts of import-linter in pyproject.toml,
+which the tests hold it to.
+
+Nothing is imported here, so that `import InnerEarAILib` costs nothing.
 """
 
 __version__ = "0.1.0"

@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import os
 import sys
 import time
 import traceback
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,9 +34,11 @@ from InnerEarAILib.failures import (
     failure_of,
 )
 from InnerEarAILib.model_store import list_models
+from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.result_files import check_output, write_results
 from InnerEarAILib.scan_files import read_volume, scan_suffix
 from InnerEarAILib.time_estimate import learn, told_before
+from InnerEarAILib.volume import Volume
 
 PROGRAM = "inner-ear-ai"
 
@@ -167,20 +171,24 @@ def _segment_one(scan: Path, name: str, chosen: argparse.Namespace, segmenter: A
     check_output(chosen.output, name, chosen.overwrite)
     with shown_progress(name, sys.stderr, sys.stdout) as progress:
         progress.step("Reading the scan")
-        volume = replace(read_volume(scan, chosen.series), name=name)
+        read_notes: list[str] = []
+        volume = replace(read_volume(scan, chosen.series, Progress(on_note=read_notes.append)), name=name)
         seconds_reading = time.monotonic() - begin
+        for note in read_notes:
+            progress.note(note)
         options = _options(chosen)
         if segmenter is None:
             from InnerEarAILib import segmenter
 
-            progress.note(told_before(volume.grid, segmenter.SegmenterOptions(**options), progress))
+            _tell_time(volume, segmenter.SegmenterOptions(**options), progress)
         result = segmenter.segment(volume, segmenter.SegmenterOptions(**options), progress)
         if result.ears:
             progress.step("Writing the results")
             timed = {"seconds.reading": round(seconds_reading, 3), **result.provenance}
-            result = replace(result, provenance=timed)
+            result = replace(result, provenance=timed, notes=(*read_notes, *result.notes))
             files = write_results(result, chosen.output, name, chosen.overwrite)
-    learn(result.provenance)
+    with suppress(Exception):  # the results are there; a speed that cannot be kept is no failure of theirs
+        learn(result.provenance)
     if not result.ears:
         _say(f"{name}: No inner ear was found; nothing was written.")
         return EXIT_NO_EAR
@@ -188,6 +196,15 @@ def _segment_one(scan: Path, name: str, chosen: argparse.Namespace, segmenter: A
         print(f"{name}: {_described(ear)}")
     print(f"{name}: {len(files)} files in {chosen.output}, {time.monotonic() - begin:.1f} s", flush=True)
     return EXIT_DONE
+
+
+def _tell_time(volume: Volume, options: Any, progress: Progress) -> None:
+    try:
+        progress.note(told_before(volume.grid, options, progress))
+    except Cancelled:
+        raise
+    except Exception:
+        return  # whatever hinders the run itself, the run says so; an estimate never ends it
 
 
 def _options(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -208,7 +225,8 @@ def _options(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def _named(scans: Sequence[Path]) -> list[tuple[Path, str]]:
     """Each scan with the name of its results: its own stem, with the folder's before it where two would be the same."""
-    unique = list(dict.fromkeys(scan.resolve() for scan in scans))
+    # A link keeps its own name: what it leads to may be called by a checksum (git-annex, DVC, download caches).
+    unique = [Path(path) for path in dict.fromkeys(map(os.path.abspath, scans))]
     stems = [scan.name[: len(scan.name) - len(scan_suffix(scan))] for scan in unique]
     shared = Counter(stem.casefold() for stem in stems)
     names: list[str] = []

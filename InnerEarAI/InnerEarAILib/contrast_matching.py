@@ -162,29 +162,28 @@ def contrast_clusters(regions: Sequence[np.ndarray], clusters: int = PAPER_CLUST
     return fcluster(tree, min(clusters, len(regions)), criterion="maxclust") - 1
 
 
-def match_by_cluster(
+def cluster_curves(
     regions: Sequence[np.ndarray], clusters: int = PAPER_CLUSTERS, reference: ContrastReference = DRAWN_EARS
-) -> list[np.ndarray]:
+) -> list[ContrastCurve]:
     """The paper's processing of foreign data sets: scans are grouped by contrast, and each group is matched by itself.
 
     Args:
-        regions: (k, j, i) round an ear, of one scaling, NaN outside the scan.
+        regions: (k, j, i) round an ear, or even subsets of their voxels; of one scaling, NaN outside the scan.
         clusters: see `contrast_clusters`.
         reference: what the network was trained on.
 
     Returns:
-        float32 arrays in the same order.
+        The curve of each region, in the same order: that of its group.
 
     Raises:
         InputError: if all voxels of a group are the same or there are none.
     """
     numbers = contrast_clusters(regions, clusters)
-    matched: list[np.ndarray] = [np.empty(0, np.float32)] * len(regions)
-    for number in np.unique(numbers):
-        members = np.flatnonzero(numbers == number)
-        for place, result in zip(members, match_cluster([regions[i] for i in members], reference), strict=True):
-            matched[place] = result
-    return matched
+    curves = {
+        number: contrast_curve([regions[i] for i in np.flatnonzero(numbers == number)], reference)
+        for number in np.unique(numbers)
+    }
+    return [curves[number] for number in numbers]
 
 
 def _known_together(regions: Sequence[np.ndarray]) -> np.ndarray:

@@ -5,14 +5,13 @@ The order comes from each slice's position along the normal of its plane, never 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
+from InnerEarAILib.dicom_files import Slice, UnreadableFile, slices_below
 from InnerEarAILib.scan_checks import LEAST_EXTENT_MM, check_size, check_spacing
 from InnerEarAILib.volume import AXES_TOLERANCE, InputError, Volume
 
@@ -27,9 +26,6 @@ MODALITIES_OTHER_THAN_CT = {
 }
 """Named in a refusal. What is not here may be CT: flat-panel volumes also come as XA or OT."""
 
-MOST_FILES = 20_000
-"""A folder with more is an archive, not a scan; ours."""
-
 CLEAR_MAJORITY = 2.0
 """A series is taken without asking where it has at least this many times the slices of every other; ours."""
 
@@ -42,40 +38,16 @@ STEP_TOLERANCE = 0.05
 STEP_TOLERANCE_MM = 0.011
 """Never less than this: some scanners write positions with two decimals; ours."""
 
-_TAGS = {
-    "series": "0020|000e",
-    "number": "0020|0011",
-    "instance": "0008|0018",
-    "modality": "0008|0060",
-    "kernel": "0018|1210",
-    "frames": "0028|0008",
-    "samples": "0028|0002",
-    "rows": "0028|0010",
-    "columns": "0028|0011",
-    "position": "0020|0032",
-    "orientation": "0020|0037",
-    "spacing": "0028|0030",
-}
-
-
-@dataclass(frozen=True)
-class _Slice:
-    path: str
-    tags: dict[str, str]
-
-    def numbers(self, tag: str) -> np.ndarray:
-        """The numbers of a tag with several, empty where it is absent or unreadable."""
-        try:
-            return np.array([float(part) for part in self.tags[tag].split("\\") if part.strip()])
-        except ValueError:
-            return np.array([])
+PLANE_TOLERANCE = 2e-4
+"""Slices are of one orientation and pixel size where cosines differ by less, and edges by less than this share of
+them: the far corner of a slice of 250 mm then moves by 0.05 mm; ours."""
 
 
 @dataclass(frozen=True)
 class _Series:
     """Slices of one series, one size and one orientation."""
 
-    slices: tuple[_Slice, ...]
+    slices: tuple[Slice, ...]
 
     @property
     def modality(self) -> str:
@@ -85,12 +57,23 @@ class _Series:
     def is_coloured(self) -> bool:
         return self.slices[0].tags["samples"] not in ("", "1")
 
+    @property
+    def number(self) -> int | None:
+        """As files have it, "3", "003" or "+3"; None where they have none."""
+        number = self.slices[0].number("number", -1)
+        return None if number < 0 else number
+
+    @property
+    def count(self) -> int:
+        """How many slices there are, those within multi-frame files among them."""
+        return sum(max(1, one.number("frames", 1)) for one in self.slices)
+
     def described(self) -> str:
         """For a list of choices; no text that a person typed, since that may name the patient."""
-        tags = self.slices[0].tags
-        kernel = f", kernel {tags['kernel']}" if tags["kernel"] else ""
-        slices = "1 slice" if len(self.slices) == 1 else f"{len(self.slices)} slices"
-        return f"series {tags['number'] or 'without a number'} ({slices}{kernel})"
+        kernel = self.slices[0].tags["kernel"]
+        slices = "1 slice" if self.count == 1 else f"{self.count} slices"
+        number = "without a number" if self.number is None else self.number
+        return f"series {number} ({slices}{f', kernel {kernel}' if kernel else ''})"
 
 
 def read_dicom_folder(folder: Path, series_number: int | None = None) -> Volume:
@@ -106,9 +89,12 @@ def read_dicom_folder(folder: Path, series_number: int | None = None) -> Volume:
 
     Raises:
         InputError: no DICOM slices, no CT, several series to choose from, missing or doubled slices, unequal slice
-            distances, a tilted gantry, colour, multi-frame files, or pixels that cannot be read.
+            distances, a tilted gantry, colour, inverted greys, multi-frame files, or files and pixels that cannot be
+            read.
     """
-    series = _chosen(_series_in(folder), folder.name, series_number)
+    found, unreadable = slices_below(folder)
+    series = _chosen(_series_of(found), folder.name, series_number)
+    _check_files(series, unreadable, folder.name)
     slices, affine = _ordered(series, folder.name)
     rows, columns = int(slices[0].tags["rows"]), int(slices[0].tags["columns"])
     check_size((len(slices), rows, columns))
@@ -126,65 +112,34 @@ def read_dicom_folder(folder: Path, series_number: int | None = None) -> Volume:
     return Volume(voxels, affine, folder.name)
 
 
-def is_dicom_file(path: Path) -> bool:
-    """Whether a file has the DICOM preamble."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
-
-
-def _series_in(folder: Path) -> list[_Series]:
-    groups: dict[tuple, dict[str, _Slice]] = {}
-    for one in _slices_below(folder):
+def _series_of(slices: list[Slice]) -> list[_Series]:
+    groups: dict[tuple[str, ...], list[dict[tuple[str, ...], Slice]]] = {}
+    for one in slices:
         tags = one.tags
-        plane = tuple(np.round(one.numbers("orientation"), 3))
-        spacing = tuple(np.round(one.numbers("spacing"), 5))
-        key = (tags["series"], tags["rows"], tags["columns"], plane, spacing)
+        planes = groups.setdefault((tags["series"], tags["rows"], tags["columns"]), [])
+        plane = next((plane for plane in planes if _in_one_plane(one, next(iter(plane.values())))), None)
+        if plane is None:
+            planes.append(plane := {})
         # The same slice exported twice is one slice; without an identity of its own every file is one.
-        groups.setdefault(key, {}).setdefault(tags["instance"] or one.path, one)
-    return [_Series(tuple(group.values())) for group in groups.values()]
+        identity = (tags["instance"], tags["position"]) if tags["instance"] else (one.path,)
+        plane.setdefault(identity, one)
+    return [_Series(tuple(plane.values())) for planes in groups.values() for plane in planes]
 
 
-def _slices_below(folder: Path) -> Iterator[_Slice]:
-    count = 0
-    for directory, _, names in os.walk(folder):
-        for name in names:
-            count += 1
-            if count > MOST_FILES:
-                raise InputError(
-                    f"The folder {folder.name} holds more than {MOST_FILES} files; "
-                    "give the folder of a single DICOM series."
-                )
-            path = Path(directory, name)
-            if name.upper() != "DICOMDIR" and is_dicom_file(path):
-                one = _read_tags(str(path))
-                if one is not None:
-                    yield one
-
-
-def _read_tags(path: str) -> _Slice | None:
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(path)
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        return None  # no pixels: reports, presentation states; a lost slice shows as a gap
-    return _Slice(
-        path,
-        {
-            name: reader.GetMetaData(tag).strip(" \0") if reader.HasMetaDataKey(tag) else ""
-            for name, tag in _TAGS.items()
-        },
-    )
+def _in_one_plane(one: Slice, other: Slice) -> bool:
+    """Whether two slices are parallel and of one pixel size; computed tags differ in their last digits."""
+    for tag, relative in (("orientation", False), ("spacing", True)):
+        a, b = one.numbers(tag), other.numbers(tag)
+        if len(a) != len(b) or (np.abs(a - b) > PLANE_TOLERANCE * (np.abs(b) if relative else 1)).any():
+            return False
+    return True
 
 
 def _chosen(found: list[_Series], folder: str, series_number: int | None) -> _Series:
     if not found:
         raise InputError(
-            f"There are no DICOM images in the folder {folder}; give the folder that holds the slices of one series."
+            f"There are no DICOM images in the folder {folder} that can be read; "
+            "give the folder that holds the slices of one series."
         )
     ct = [series for series in found if series.modality not in MODALITIES_OTHER_THAN_CT]
     if not ct:
@@ -196,17 +151,20 @@ def _chosen(found: list[_Series], folder: str, series_number: int | None) -> _Se
     grey = [series for series in ct if not series.is_coloured]
     if not grey:
         raise InputError(f"The DICOM images in the folder {folder} are in colour; choose the CT series itself.")
-    grey.sort(key=lambda series: len(series.slices), reverse=True)
-    wanted = [s for s in grey if series_number is None or s.slices[0].tags["number"] == str(series_number)]
+    grey.sort(key=lambda series: series.count, reverse=True)
+    wanted = [series for series in grey if series_number is None or series.number == series_number]
     if not wanted:
         raise InputError(
             f"There is no CT series {series_number} in the folder {folder}; choose one of these: {_listed(grey)}."
         )
-    if len(wanted) > 1 and len(wanted[0].slices) < CLEAR_MAJORITY * len(wanted[1].slices):
-        raise InputError(
-            f"The folder {folder} holds several CT series: {_listed(wanted)}; "
-            "name one by its series number, or give a folder that holds only one."
+    if len(wanted) > 1 and wanted[0].count < CLEAR_MAJORITY * wanted[1].count:
+        distinct = len({series.number for series in wanted} - {None}) == len(wanted)
+        advice = (
+            "name one by its series number, or give a folder that holds only one"
+            if distinct
+            else "their numbers do not tell them apart, so move the one you want into a folder of its own"
         )
+        raise InputError(f"The folder {folder} holds several CT series: {_listed(wanted)}; {advice}.")
     return wanted[0]
 
 
@@ -215,22 +173,43 @@ def _listed(series: list[_Series]) -> str:
     return listed if len(series) <= MOST_LISTED else f"{listed} and {len(series) - MOST_LISTED} more"
 
 
-def _ordered(series: _Series, folder: str) -> tuple[list[_Slice], np.ndarray]:
+def _check_files(series: _Series, unreadable: list[UnreadableFile], folder: str) -> None:
+    """Refuses what would leave slices out at the ends, or make up pixels."""
+    if any(one.tags["photometry"] == "MONOCHROME1" for one in series.slices):
+        # GDCM inverts the stored values before it rescales them: air would be the brightest.
+        raise InputError(
+            f"The DICOM slices in the folder {folder} are stored with inverted greys (MONOCHROME1), which gives no "
+            "Hounsfield units; export the series again as MONOCHROME2."
+        )
+    lost = sum(one.belongs_to(series.slices) for one in unreadable)
+    lost += sum(not one.is_whole() for one in series.slices)
+    if lost:
+        raise InputError(
+            f"{'A file' if lost == 1 else f'{lost} files'} of the DICOM series in the folder {folder} cannot be read "
+            "whole (empty or cut off); copy or export the series again."
+        )
+
+
+def _ordered(series: _Series, folder: str) -> tuple[list[Slice], np.ndarray]:
     """The slices along their normal, and the affine that places them."""
     first = series.slices[0]
-    if any(one.tags["frames"] not in ("", "0", "1") for one in series.slices):
+    if any(one.number("frames", 1) > 1 for one in series.slices):
         raise InputError(
             f"The folder {folder} holds multi-frame DICOM (enhanced CT), which is not read here; "
             "load it in Slicer and save the volume as NRRD."
         )
     orientation, spacing = first.numbers("orientation"), first.numbers("spacing")
     positions = [one.numbers("position") for one in series.slices]
-    if len(orientation) != 6 or len(spacing) != 2 or any(len(position) != 3 for position in positions):
+    if (
+        any(len(numbers) != n for numbers, n in [(orientation, 6), (spacing, 2), *((one, 3) for one in positions)])
+        or not np.isfinite(np.concatenate([orientation, *positions])).all()
+        or not (lengths := np.linalg.norm(orientation.reshape(2, 3), axis=1)).all()
+    ):
         raise InputError(
             f"The DICOM slices in the folder {folder} do not say where in space they lie; "
             "export the original series, not a screen capture or a scout view."
         )
-    along_i, along_j = orientation[:3], orientation[3:]
+    along_i, along_j = orientation.reshape(2, 3) / lengths[:, None]
     normal = np.cross(along_i, along_j)
     places = np.array(positions)
     order = np.argsort(places @ normal, kind="stable")

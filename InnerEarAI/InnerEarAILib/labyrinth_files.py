@@ -85,8 +85,9 @@ def joint_labels(ears: Sequence[EarResult]) -> Volume:
         ears: at least one.
 
     Returns:
-        uint8 on the lattice of the first ear's segmentation, as small as its labyrinths allow. An ear on another
-        lattice is interpolated linearly onto this one and cut at one half.
+        uint8 on the lattice of the first ear's segmentation, as small as its labyrinths allow; where that is
+        left-handed, its last axis runs the other way, so that a surface drawn round the voxels is not inside out. An
+        ear on another lattice is interpolated linearly onto this one and cut at one half.
     """
     masks = [_tight(ear.segmentation) for ear in ears]
     lattice = masks[0].grid
@@ -104,7 +105,7 @@ def joint_labels(ears: Sequence[EarResult]) -> Volume:
         else:
             block = tuple(slice(first, first + n) for first, n in zip(start, mask.voxels.shape, strict=True))
             joint.voxels[block][mask.voxels > 0] = LABELS[ear.side]
-    return joint
+    return _right_handed(joint)
 
 
 def write_labyrinths(path: Path, ears: Sequence[EarResult], model: str = "") -> None:
@@ -173,6 +174,16 @@ def _tight(mask: Volume) -> Volume:
     return mask.crop(start, stop)
 
 
+def _right_handed(volume: Volume) -> Volume:
+    """The same voxels at the same places, the last axis reversed where the axes are left-handed."""
+    if np.linalg.det(volume.affine_lps[:3, :3]) > 0:
+        return volume
+    affine = volume.affine_lps.copy()
+    affine[:3, 2] *= -1
+    affine[:3, 3] = volume.grid.to_lps([0, 0, len(volume.voxels) - 1])
+    return Volume(np.ascontiguousarray(volume.voxels[::-1]), affine, volume.name)
+
+
 def _start_on(joint: Grid, grid: Grid) -> tuple[int, int, int] | None:
     """Index (k, j, i) of the grid's first voxel in the joint one; None where their lattices differ."""
     step = np.linalg.solve(joint.affine_lps[:3, :3], grid.affine_lps[:3, :3])
@@ -183,7 +194,7 @@ def _start_on(joint: Grid, grid: Grid) -> tuple[int, int, int] | None:
 
 def _interpolated(mask: Volume, grid: Grid) -> np.ndarray:
     # NaN, where the mask has no voxels, is not ≥ 0.5 either.
-    return resample(mask.with_voxels((mask.voxels > 0).astype(np.float32)), grid) >= 0.5
+    return resample(mask.with_voxels((mask.voxels > 0).astype(np.float32)), grid, cubic=False) >= 0.5
 
 
 def _extent(mask: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""The three landmarks: their names, and their heatmaps, written (encoding) and read (decoding).
+"""The three landmarks: their names, and their heatmaps: the Gaussian (encoding) and its peak (decoding).
 
 Definitions (Stebani et al. 2023, "Datasets description", made exact for the phantom):
 helicotrema: the end of the cochlear lumen along the modiolar axis (cochlear apex);
@@ -44,6 +44,9 @@ def gaussian_profiles(index_kji: np.ndarray, shape: tuple[int, int, int], spread
 
     Raises:
         ValueError: if the spread is not positive.
+
+    Source:
+        Stebani et al. 2023, "Algorithm and network architecture" (amplitude α, spread β).
     """
     if spread <= 0:
         raise ValueError(f"heatmap spread must be positive, got {spread}")
@@ -51,16 +54,6 @@ def gaussian_profiles(index_kji: np.ndarray, shape: tuple[int, int, int], spread
         np.exp(-0.5 * ((np.arange(n) - centre) / spread) ** 2).astype(np.float32)
         for n, centre in zip(shape, index_kji, strict=True)
     ]
-
-
-def encode_heatmap(index_kji: np.ndarray, shape: tuple[int, int, int], amplitude: float, spread: float) -> np.ndarray:
-    """A 3D Gaussian on the voxel grid, (k, j, i) float32: `amplitude` at the centre, `spread` voxels wide.
-
-    Source:
-        Stebani et al. 2023, "Algorithm and network architecture" (amplitude α, spread β).
-    """
-    along_k, along_j, along_i = gaussian_profiles(index_kji, shape, spread)
-    return amplitude * along_k[:, None, None] * along_j[None, :, None] * along_i[None, None, :]
 
 
 def decode_heatmap(heatmap: np.ndarray) -> HeatmapPeak:

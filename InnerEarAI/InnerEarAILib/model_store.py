@@ -13,16 +13,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from InnerEarAILib.networks.methods import DUAL_HEAD_UNET, METHODS, gives_landmarks
+from InnerEarAILib.preprocessing import CLIP_QUANTILES
+from InnerEarAILib.scan_checks import LEAST_EXTENT_MM
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +56,8 @@ class ModelCard:
         spacing_mm: isotropic voxel size that the network was trained at.
         tile_voxels: edge length of the tiles it was trained on and sees.
         overlap_voxels: voxels shared by neighbouring tiles.
-        clip_quantiles: intensities are clipped at these quantiles, then brought to zero mean and unit variance.
+        clip_quantiles: intensities are clipped at these quantiles, then brought to zero mean and unit variance; always
+            preprocessing.CLIP_QUANTILES.
         heatmap_amplitude: height of the heatmaps at the end of training; what a certain landmark looks like.
         heatmap_spread_voxels: their width (standard deviation).
         region_mm: edge length of the cube round an ear that is segmented (segmenter) or was trained on (locator).
@@ -62,7 +67,7 @@ class ModelCard:
         licence: SPDX identifier of the weights' licence.
         library_version: version of this library that trained it.
         agreeing_precisions: number formats measured to give the float32 result (inference.device.choose_precision).
-        figures: measured figures, free.
+        figures: measured figures, free; "usual_standard_deviation" is what inference.quality compares with.
         method: which network it is, a key of networks.methods.METHODS; where a card does not say, the dual-head U-Net.
         weights_file: name of the weights file beside the card.
         weights_sha256: its SHA-256, lower-case hexadecimal.
@@ -84,7 +89,7 @@ class ModelCard:
     limits: str
     licence: str
     library_version: str
-    clip_quantiles: tuple[float, float] = (0.01, 0.99)
+    clip_quantiles: tuple[float, float] = CLIP_QUANTILES
     agreeing_precisions: tuple[str, ...] = ("float32",)
     figures: Mapping[str, Any] = field(default_factory=dict)
     method: str = DUAL_HEAD_UNET
@@ -110,13 +115,24 @@ def default_directory() -> Path:
 
 
 def list_models(directory: Path | str | None = None) -> tuple[ModelCard, ...]:
-    """The cards of all models, by name; folders without a card are passed over.
+    """The cards of all models, by name; folders without a card are passed over, a card that is wrong with a warning.
 
     Raises:
-        ModelError: if a card cannot be read.
+        ModelError: if there are cards, and none of them can be read.
     """
     root = Path(directory) if directory is not None else default_directory()
-    return tuple(_read_card(path) for path in sorted(root.glob(f"[!.]*/{CARD_FILE}")))
+    cards: list[ModelCard] = []
+    faults: list[ModelError] = []
+    for path in sorted(root.glob(f"[!.]*/{CARD_FILE}")):
+        try:
+            cards.append(_read_card(path))
+        except ModelError as error:
+            faults.append(error)
+    if faults and not cards:
+        raise faults[0]
+    for fault in faults:
+        _warn_once(str(fault))
+    return tuple(cards)
 
 
 def load_card(name: str, directory: Path | str | None = None) -> ModelCard:
@@ -273,6 +289,12 @@ def _swap_in(fresh: Path, target: Path, aside: Path) -> None:
         raise
 
 
+@cache
+def _warn_once(fault: str) -> None:
+    """Models are listed again and again."""
+    logging.getLogger(__name__).warning("%s This model is left aside.", fault)
+
+
 def _read_card(path: Path) -> ModelCard:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -319,16 +341,28 @@ def _check_values(values: dict[str, Any], where: str) -> None:
     tile, overlap = values["tile_voxels"], values["overlap_voxels"]
     if not (isinstance(tile, int) and isinstance(overlap, int) and 0 <= overlap < tile):
         raise ModelError(f"{where}: overlap_voxels must be from 0 to below tile_voxels, got {overlap!r} and {tile!r}.")
+    if values["region_mm"] < LEAST_EXTENT_MM:
+        raise ModelError(
+            f"{where}: region_mm must be at least {LEAST_EXTENT_MM:g}, since a smaller cube holds no labyrinth, "
+            f"got {values['region_mm']!r}."
+        )
     quantiles = values["clip_quantiles"]
-    if not (
-        isinstance(quantiles, list)
-        and len(quantiles) == 2
-        and all(_is_number(quantile) for quantile in quantiles)
-        and 0 <= quantiles[0] < quantiles[1] <= 1
-    ):
-        raise ModelError(f"{where}: clip_quantiles must be two rising numbers from 0 to 1, got {quantiles!r}.")
+    if not isinstance(quantiles, list) or tuple(quantiles) != CLIP_QUANTILES:
+        raise ModelError(
+            f"{where}: clip_quantiles must be {list(CLIP_QUANTILES)}, where scans are clipped here, got {quantiles!r}."
+        )
     if not isinstance(values["network"], dict) or not isinstance(values["figures"], dict):
         raise ModelError(f"{where}: network and figures must be JSON objects.")
+    widths = values["network"].get("widths")
+    multiple = 2 ** (len(widths) - 1) if isinstance(widths, list) and widths else 1
+    if tile % multiple:
+        raise ModelError(
+            f"{where}: tile_voxels must be a multiple of {multiple}, since the network halves it {len(widths) - 1} "
+            f"times, got {tile!r}."
+        )
+    usual = values["figures"].get("usual_standard_deviation")
+    if usual is not None and not (_is_number(usual) and usual > 0):
+        raise ModelError(f"{where}: figures.usual_standard_deviation must be a positive number, got {usual!r}.")
     precisions = values["agreeing_precisions"]
     if not isinstance(precisions, list) or not all(isinstance(entry, str) for entry in precisions):
         raise ModelError(f"{where}: agreeing_precisions must be a list of number formats, got {precisions!r}.")

@@ -12,6 +12,9 @@ from InnerEarAILib.volume import Grid, InputError, Volume
 CLIP_QUANTILES = (0.01, 0.99)
 """Stebani et al. 2023, "Data processing and augmentation"."""
 
+PAPER_VOXEL_MM = 0.099
+"""Edge of the voxels of Stebani et al. 2023 ("Datasets description"): their scans, their network, their distances."""
+
 QUANTILE_SAMPLE_VOXELS = 4_000_000
 """Quantiles of larger images are taken from an even subset of about this size, which bounds time and memory."""
 

@@ -45,23 +45,40 @@ def check_output(directory: Path, name: str, overwrite: bool = False) -> None:
         overwrite: whether earlier results of the same name may go.
 
     Raises:
-        InputError: the folder is a file or cannot be written to, or there are results of this name.
+        InputError: the folder is a file or cannot be written to, the name is too long for a file, or there are results
+            of this name.
     """
     if name in ("", ".", "..") or name != Path(name).name or "\\" in name:
         raise InputError(f"Results cannot be named “{name}”; choose a name that can be the beginning of a file name.")
     nearest = directory
-    while not nearest.exists() and nearest != nearest.parent:
+    while not os.path.exists(nearest) and nearest != nearest.parent:
         nearest = nearest.parent
     if not nearest.is_dir():
         raise InputError(f"{nearest} is a file, not a folder; choose another place for the results.")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise InputError(f"You may not write to {nearest}; choose another place for the results.")
-    existing = [file for file in result_file_names(name) if (directory / file).exists()]
+    try:
+        # Where the folder is yet to be made, the one above it knows how long a name may be.
+        existing = [file for file in result_file_names(name) if _is_there(nearest / file) and nearest == directory]
+    except OSError as error:
+        raise InputError(
+            f"The name of the scan, {name[:20]}…, cannot begin the names of its results ({error.strerror}); "
+            "give the scan a shorter name."
+        ) from error
     if existing and not overwrite:
         raise InputError(
             f"There are results of {name} in {directory} already ({existing[0]}); "
             "choose another folder, or allow overwriting (--overwrite)."
         )
+
+
+def _is_there(path: Path) -> bool:
+    """Unlike Path.exists, never silent about a name that is too long, in any version of Python."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def write_results(scan_result: ScanResult, directory: Path, name: str, overwrite: bool = False) -> tuple[Path, ...]:
@@ -124,7 +141,10 @@ def uncertainty_on(grid: Grid, maps: Sequence[Volume]) -> Volume:
         if block.size:
             affine = grid.affine_lps.copy()
             affine[:3, 3] = grid.to_lps(start[::-1])
-            block[...] = np.fmax(block, resample(one, Grid(block.shape, affine)))
+            here = resample(one, Grid(block.shape, affine), cubic=False)
+            # The smoothing filter is recursive and overshoots by a thousandth at an edge.
+            np.clip(here, one.voxels.min(), one.voxels.max(), out=here)
+            block[...] = np.fmax(block, here)
     return Volume(merged, grid.affine_lps)
 
 

@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from InnerEarAILib.dicom_series import is_dicom_file, read_dicom_folder
+from InnerEarAILib.dicom_files import is_dicom_file
+from InnerEarAILib.dicom_series import read_dicom_folder
+from InnerEarAILib.progress import Progress
 from InnerEarAILib.scan_checks import check_size
 from InnerEarAILib.volume import InputError, Volume
 
@@ -35,13 +37,24 @@ _HEADER_BYTES = 2**16
 _NIFTI_HEADER = {348: "<", 1543569408: ">"}
 """The first number of a NIfTI-1 file, read as little-endian, and the byte order that it reveals (NIfTI-1 standard)."""
 
+_NIFTI_2_HEADER = (540, 469893120)
+"""The first number of a NIfTI-2 file in either byte order."""
 
-def read_volume(path: Path | str, series_number: int | None = None) -> Volume:
+_PATIENT_SPACE = re.compile(rb"(?i)(right|left)-(anterior|posterior)-superior(-time)?|(RAS|LAS|LPS)T?")
+"""NRRD spaces that are the patient's (definition of NRRD, section 5); the others are a scanner's or nobody's."""
+
+UNKNOWN_DIRECTION = "The file does not say how the scan lies: check the side of each ear."
+"""Said of a file that is read as if its axes were the patient's."""
+
+
+def read_volume(path: Path | str, series_number: int | None = None, progress: Progress = Progress()) -> Volume:
     """A scan from disk, at its true place.
 
     Args:
-        path: a file with one of SCAN_SUFFIXES, or a folder of DICOM slices.
+        path: a file with one of SCAN_SUFFIXES, or a folder of DICOM slices; a link is what it leads to, under its own
+            name.
         series_number: which DICOM series to take from a folder with several.
+        progress: told in a note where the file does not say how the scan lies.
 
     Returns:
         The volume in the file's own order and handedness; its name is the stem of the file, or the folder's name.
@@ -50,14 +63,14 @@ def read_volume(path: Path | str, series_number: int | None = None) -> Volume:
         InputError: one sentence on what is wrong with the file and what to do.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # Path.exists raises where the name is too long for a file
         raise InputError(f"There is no file or folder {path}; check the path.")
     with quiet_libraries():
         if path.is_dir():
-            return read_dicom_folder(path.resolve(), series_number)
+            return read_dicom_folder(Path(os.path.abspath(path)), series_number)
         _check_kind(path)
         try:
-            return _read_file(path)
+            return _read_file(path, progress)
         except OSError as error:
             raise InputError(f"{path.name} cannot be opened ({error.strerror}).") from error
 
@@ -139,8 +152,8 @@ def _check_kind(path: Path) -> None:
     )
 
 
-def _read_file(path: Path) -> Volume:
-    _check_header(path)
+def _read_file(path: Path, progress: Progress) -> Volume:
+    says_how_it_lies = _check_header(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -152,6 +165,8 @@ def _read_file(path: Path) -> Volume:
         raise InputError(_sentence(path, str(error))) from error
     if image.GetDimension() > 3:
         image = image[(slice(None),) * 3 + (0,) * (image.GetDimension() - 3)]
+    if not says_how_it_lies:
+        progress.note(UNKNOWN_DIRECTION)
     return Volume.from_sitk(image, path.name[: -len(scan_suffix(path))])
 
 
@@ -187,37 +202,60 @@ def _sentence(path: Path, reason: str) -> str:
     return f"{path.name} cannot be read: it is damaged, cut off or not what its name says; copy or export it again."
 
 
-def _check_header(path: Path) -> None:
-    """What the readers would quietly mend: a spacing that is absent or zero, and voxels that the file no longer has."""
+def _check_header(path: Path) -> bool:
+    """Refuses what the readers would quietly mend: an absent spacing, another handedness, voxels that are not there.
+
+    Returns:
+        Whether the file says how the scan lies in the patient.
+    """
     suffix = scan_suffix(path)
     if suffix in (".nii", ".nii.gz"):
-        _check_nifti(path, suffix)
-        return
+        return _check_nifti(path, suffix)
     with path.open("rb") as file:
         text = file.read(_HEADER_BYTES)
     if suffix in (".nrrd", ".nhdr"):
         header = text.partition(b"\n\n")[0].replace(b"\r", b"")
         given = re.search(rb"(?m)^(space directions|spacings):", header)
         unclear = re.search(rb"(?m)^space directions:.*\bnone\b", header) and b"dimension: 3" in header
+        says_how_it_lies = _check_space(path, header)
     else:
-        given = re.search(rb"(?mi)^(ElementSpacing|ElementSize)\s*=", text.partition(b"ElementDataFile")[0])
+        header = text.partition(b"ElementDataFile")[0]
+        given = re.search(rb"(?mi)^(ElementSpacing|ElementSize)\s*=", header)
         unclear = False
+        says_how_it_lies = re.search(rb"(?mi)^(TransformMatrix|Rotation|Orientation)\s*=", header) is not None
     if text and (not given or unclear) and text.lstrip()[:4] in (b"NRRD", b"Obje", b"NDim"):
         raise InputError(f"{path.name} does not say how large its voxels are; export it again with its true spacing.")
+    return says_how_it_lies
 
 
-def _check_nifti(path: Path, suffix: str) -> None:
+def _check_space(path: Path, header: bytes) -> bool:
+    """Whether the axes of a NRRD file are the patient's; a space that may be mirrored is refused."""
+    found = re.search(rb"(?mi)^space:[ \t]*(.*?)[ \t]*$", header)
+    space = found[1] if found else b""
+    if space.lower().startswith(b"3d-left-handed"):
+        raise InputError(
+            f"{path.name} is in the space 3D-left-handed, which may show a left ear as a right one; "
+            "export it again in a space of the patient, such as left-posterior-superior."
+        )
+    return _PATIENT_SPACE.fullmatch(space) is not None
+
+
+def _check_nifti(path: Path, suffix: str) -> bool:
     opened = gzip.open if suffix == ".nii.gz" else open
     try:
         with opened(path, "rb") as file:
             header = file.read(348)
-            order = _NIFTI_HEADER.get(int.from_bytes(header[:4], "little"))
+            size = int.from_bytes(header[:4], "little")
+            if size in _NIFTI_2_HEADER:
+                raise InputError(f"{path.name} is NIfTI-2, which is not read here; save it as NIfTI-1 or NRRD.")
+            order = _NIFTI_HEADER.get(size)
             if len(header) < 348 or order is None:
-                return  # not NIfTI-1: left to the reader, which knows the other kinds
+                return True  # no NIfTI: left to the reader, which refuses it
             dimensions = struct.unpack(f"{order}8h", header[40:56])
             bits = struct.unpack(f"{order}h", header[72:74])[0]
             edges = struct.unpack(f"{order}8f", header[76:108])[1:4]
             offset = struct.unpack(f"{order}f", header[108:112])[0]
+            says_how_it_lies = _check_forms(path, header, order)
             voxels = int(np.prod([max(n, 1) for n in dimensions[1 : 1 + min(max(dimensions[0], 0), 7)]], dtype=object))
             if dimensions[0] >= 3 and not all(np.isfinite(edge) and edge > 0 for edge in edges):
                 raise InputError(
@@ -232,6 +270,23 @@ def _check_nifti(path: Path, suffix: str) -> None:
                 missing -= len(piece)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(_sentence(path, "cut off")) from error
+    return says_how_it_lies
+
+
+def _check_forms(path: Path, header: bytes, order: str) -> bool:
+    """Whether a NIfTI-1 header says how the scan lies, by its qform or sform; they must agree on what is left."""
+    qform, sform = struct.unpack(f"{order}2h", header[252:256])
+    if qform > 0 and sform > 0:
+        # A rotation by quaternions; the first of the voxel's edges tells whether it is mirrored (NIfTI-1 standard).
+        mirrored = struct.unpack(f"{order}f", header[76:80])[0] < 0
+        rows = np.array(struct.unpack(f"{order}12f", header[280:328])).reshape(3, 4)
+        determinant = np.linalg.det(rows[:, :3])
+        if determinant != 0 and (determinant < 0) != mirrored:
+            raise InputError(
+                f"{path.name} says in two ways how the scan lies (qform and sform), of which one mirrors the other; "
+                "export it again, so that left and right are certain."
+            )
+    return qform > 0 or sform > 0
 
 
 def _or(suffixes: tuple[str, ...]) -> str:

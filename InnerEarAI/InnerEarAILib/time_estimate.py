@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from InnerEarAILib.inference.calibration import Speed
 from InnerEarAILib.inference.known_speeds import remember, speeds_of
 from InnerEarAILib.inference.tiling import locator_blocks, tile_volume
-from InnerEarAILib.model_store import ModelCard, choose_model, list_models, load_card
+from InnerEarAILib.model_store import ModelCard, choose_model, find_card, list_models, load_card
 from InnerEarAILib.preprocessing import lattice_grid
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.scan_checks import check_size, check_spacing
@@ -108,7 +108,7 @@ def told_before(grid: Grid, options: SegmenterOptions, progress: Progress = Prog
     if options.model == "auto":
         card = choose_model(float(grid.spacing_mm.min()), device, list_models())
     else:
-        card = load_card(options.model)
+        card = find_card(options.model)
     locator_card = load_card("locator") if options.resolved().locate else None
     needed = [card] if locator_card is None else [card, locator_card]
     speeds = speeds_of(needed, str(device), progress)
@@ -118,8 +118,12 @@ def told_before(grid: Grid, options: SegmenterOptions, progress: Progress = Prog
 def learn(provenance: Mapping[str, Any]) -> None:
     """Keeps the speed that a run has shown, for the estimates of later ones."""
     speed = speed_of_run(provenance)
-    if speed is not None:
-        remember(speed, load_card(speed.model))
+    if speed is None:
+        return
+    card = load_card(speed.model)
+    # A model in a folder of its own may have the name of an installed one.
+    if provenance.get("model.sha256", card.weights_sha256) == card.weights_sha256:
+        remember(speed, card)
 
 
 def in_words(seconds: float) -> str:

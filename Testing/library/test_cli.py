@@ -74,6 +74,19 @@ def test_the_time_is_told_before_the_run(tmp_path, scan, capsys, monkeypatch):
     assert len(learned) == 1
 
 
+def test_an_estimate_never_ends_a_run(tmp_path, scan, capsys, monkeypatch):
+    segmenter = pytest.importorskip("InnerEarAILib.segmenter")
+
+    def fails(*arguments):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(segmenter, "segment", lambda volume, options, progress: both_ears(volume, progress))
+    monkeypatch.setattr(cli, "told_before", fails)
+    monkeypatch.setattr(cli, "learn", fails)
+    assert cli.main(["segment", str(scan), "-o", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_terminal_shows_a_bar_instead(tmp_path, scan, capsys, monkeypatch):
     pytest.importorskip("tqdm")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
@@ -244,6 +257,26 @@ def test_scans_of_one_name_get_results_of_different_names(tmp_path):
     assert cli.main(["segment", *map(str, places), str(places[0]), "-o", str(tmp_path / "out")], fake) == 0
     assert [volume.name for volume, _ in fake.asked] == ["left_scan", "right_scan", "right_Scan_2"]
     assert len(os.listdir(tmp_path / "out")) == 18
+
+
+def test_linked_scans_are_named_after_their_links(tmp_path):
+    """As git-annex, DVC and download caches leave them: one content under a checksum, without a suffix."""
+    write_volume(tmp_path / "content.nrrd", noisy_scan())
+    (tmp_path / "content.nrrd").rename(tmp_path / "5f3e")
+    for name in ("before.nrrd", "after.nrrd"):
+        (tmp_path / name).symlink_to(tmp_path / "5f3e")
+    fake = FakeSegmenter(both_ears)
+    scans = [str(tmp_path / name) for name in ("before.nrrd", "after.nrrd", "before.nrrd")]
+    assert cli.main(["segment", *scans, "-o", str(tmp_path / "out")], fake) == 0
+    assert [volume.name for volume, _ in fake.asked] == ["before", "after"]
+
+
+def test_that_a_file_does_not_say_how_the_scan_lies_is_said_and_kept(tmp_path, scan, capsys):
+    scan.write_bytes(scan.read_bytes().replace(b"space: left-posterior-superior", b"space dimension: 3"))
+    sentence = "The file does not say how the scan lies: check the side of each ear."
+    assert run(scan, "-o", tmp_path / "out") == 0
+    assert f"scan: {sentence}" in capsys.readouterr().out.splitlines()
+    assert json.loads((tmp_path / "out" / "scan_result.json").read_text(encoding="utf-8"))["notes"][0] == sentence
 
 
 def test_a_name_made_up_does_not_take_that_of_another_scan(tmp_path):

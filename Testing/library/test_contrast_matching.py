@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from InnerEarAILib.contrast_matching import (
     DRAWN_EARS,
     ContrastReference,
+    cluster_curves,
     contrast_clusters,
-    match_by_cluster,
     match_cluster,
     match_contrast,
 )
@@ -95,12 +95,12 @@ def test_scans_of_one_preparation_fall_into_one_cluster():
 
 def test_a_lone_scan_is_a_cluster():
     assert contrast_clusters([ear(1)]).tolist() == [0]
-    np.testing.assert_array_equal(match_by_cluster([ear(1)])[0], match_contrast(ear(1)))
+    np.testing.assert_array_equal(cluster_curves([ear(1)])[0].applied(ear(1)), match_contrast(ear(1)))
 
 
 def test_each_cluster_is_matched_by_itself_and_as_a_whole():
     scans = [ear(0), ear(1, fluid=400.0, air=300.0), ear(2), ear(3, fluid=400.0, air=300.0)]
-    matched = match_by_cluster(scans, 2)
+    matched = [curve.applied(scan) for curve, scan in zip(cluster_curves(scans, 2), scans, strict=True)]
     for first, second in ((0, 2), (1, 3)):
         together = match_cluster([scans[first], scans[second]])
         np.testing.assert_array_equal(matched[first], together[0])

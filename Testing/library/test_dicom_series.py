@@ -1,12 +1,15 @@
 """DICOM folders: the order and the place of the slices come from their positions; what is wrong is said."""
 
+import re
+import struct
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from InnerEarAILib import dicom_series
+from InnerEarAILib import dicom_files
 from InnerEarAILib.scan_files import read_volume
 from InnerEarAILib.volume import InputError
 from library.scans import affine, noisy_scan, write_dicom
@@ -153,17 +156,142 @@ def test_folder_without_dicom_is_refused(tmp_path):
     assert "no DICOM images" in refused(tmp_path)
 
 
-def test_slice_that_is_cut_off_is_refused(tmp_path, capfd):
+def slice_files(folder):
+    """The files of a series in the order of their slices (the instance UID ends in the slice's number)."""
+    return sorted(folder.iterdir(), key=lambda path: int(re.search(rb"1\.2\.3\.4\.(\d+)", path.read_bytes())[1]))
+
+
+def in_bytes(path, old, new):
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+
+
+def without_last_bytes(path):
+    path.write_bytes(path.read_bytes()[:-400])
+
+
+def header_alone(path):
+    path.write_bytes(path.read_bytes()[:400])
+
+
+def beginning_of_header(path):
+    path.write_bytes(path.read_bytes()[:140])
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def fewer_pixels(path):
+    """A file that ends as it says, with fewer pixels than its rows and columns."""
+    size = 2 * SHAPE[1] * SHAPE[2]
+    pixels = b"\xe0\x7f\x10\0"
+    in_bytes(path, pixels + struct.pack("<I", size), pixels + struct.pack("<I", size - 200))
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+@pytest.mark.parametrize("place", [0, 5, -1])
+@pytest.mark.parametrize("damage", [without_last_bytes, header_alone, beginning_of_header, emptied, fewer_pixels])
+def test_series_with_a_damaged_slice_is_refused_wherever_it_lies(tmp_path, capfd, damage, place):
     write_dicom(tmp_path / "scan", noisy_scan(shape=SHAPE))
-    damaged = sorted((tmp_path / "scan").iterdir())[5]
-    damaged.write_bytes(damaged.read_bytes()[:-400])
-    sentence = refused(tmp_path / "scan")
-    assert "cannot be read" in sentence or "missing" in sentence
+    damage(slice_files(tmp_path / "scan")[place])
+    assert "A file of the DICOM series in the folder scan cannot be read whole" in refused(tmp_path / "scan")
     assert capfd.readouterr().err == ""
 
 
+def element(tag, text):
+    """An element as the writer of these tests puts it: implicit VR, little-endian."""
+    return struct.pack("<HHI", *tag, len(text)) + text
+
+
+def rewritten(path, tag, text):
+    """A file with another text in the last element of a tag."""
+    content = path.read_bytes()
+    start = content.rindex(struct.pack("<HH", *tag))
+    length = struct.unpack("<I", content[start + 4 : start + 8])[0]
+    padded = text.encode() + b" " * (len(text) % 2)
+    path.write_bytes(content[:start] + element(tag, padded) + content[start + 8 + length :])
+
+
+def test_what_is_no_slice_of_the_series_may_be_unreadable(tmp_path):
+    """Contours name the series that they were drawn on; another series, and a copy of what was read, are not missed."""
+    volume = noisy_scan(shape=SHAPE)
+    write_dicom(tmp_path / "scan", volume)
+    contours = element((8, 0x16), b"1.2.840.10008.5.1.4.1.1.481.3\0") + element((0x20, 0xE), b"1.2.3.4\0")
+    (tmp_path / "scan" / "contours.dcm").write_bytes(bytes(128) + b"DICM" + contours)
+    (tmp_path / "scan" / "._0001.dcm").write_bytes(b"Finder")
+    (tmp_path / "scan" / "empty.txt").touch()
+    write_dicom(tmp_path / "other", noisy_scan(shape=SHAPE), series="1.2.3.9")
+    write_dicom(tmp_path / "copy", volume)
+    for number, folder in enumerate(("other", "copy")):
+        file = sorted((tmp_path / folder).iterdir())[3]
+        without_last_bytes(file)
+        file.rename(tmp_path / "scan" / f"damaged{number}.dcm")
+    np.testing.assert_array_equal(read_volume(tmp_path / "scan").voxels, volume.voxels)
+
+
+def test_inverted_greys_are_refused(tmp_path):
+    write_dicom(tmp_path / "scan", noisy_scan(shape=SHAPE))
+    in_bytes(slice_files(tmp_path / "scan")[3], b"MONOCHROME2 ", b"MONOCHROME1 ")
+    assert "MONOCHROME1" in refused(tmp_path / "scan")
+
+
+def test_slices_without_a_preamble_are_read(tmp_path):
+    volume = noisy_scan(shape=SHAPE)
+    write_dicom(tmp_path / "scan", volume)
+    for path in (tmp_path / "scan").iterdir():
+        path.write_bytes(path.read_bytes()[132:])
+    np.testing.assert_array_equal(read_volume(tmp_path / "scan").voxels, volume.voxels)
+
+
+def test_slices_of_one_instance_uid_lie_at_their_own_places(tmp_path):
+    volume = noisy_scan(shape=SHAPE)
+    write_dicom(tmp_path / "scan", volume, changes=tagged(t0008_0018="1.2.3.4.5"))
+    np.testing.assert_array_equal(read_volume(tmp_path / "scan").voxels, volume.voxels)
+
+
+def test_orientation_of_other_than_unit_length_does_not_change_distances(tmp_path):
+    volume = noisy_scan(affine(), SHAPE)
+    write_dicom(tmp_path / "scan", volume)
+    for path in (tmp_path / "scan").iterdir():
+        rewritten(path, (0x20, 0x37), "0.999\\0\\0\\0\\0.999\\0")
+    assert np.abs(read_volume(tmp_path / "scan").grid.corners_lps() - volume.grid.corners_lps()).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("tag", "even", "odd"),
+    [
+        ((0x20, 0x37), "1\\0.0004999\\0\\-0.0004999\\1\\0", "1\\0.0005001\\0\\-0.0005001\\1\\0"),
+        ((0x28, 0x30), "0.6000049\\0.5", "0.6000051\\0.5"),
+    ],
+    ids=["orientation", "pixel size"],
+)
+def test_a_last_digit_does_not_split_a_series(tmp_path, tag, even, odd):
+    volume = noisy_scan(affine(), SHAPE)
+    write_dicom(tmp_path / "scan", volume)
+    for k, path in enumerate(slice_files(tmp_path / "scan")):
+        rewritten(path, tag, odd if k % 2 else even)
+    np.testing.assert_array_equal(read_volume(tmp_path / "scan").voxels, volume.voxels)
+
+
+def test_series_number_is_a_number_however_it_is_written(tmp_path):
+    volume = noisy_scan(shape=SHAPE)
+    write_dicom(tmp_path / "scan", volume, number="007")
+    np.testing.assert_array_equal(read_volume(tmp_path / "scan", 7).voxels, volume.voxels)
+
+
+def test_series_of_one_number_are_not_told_apart_by_it(tmp_path):
+    for name, series in (("a", "1.2.3.4"), ("b", "1.2.3.5")):
+        write_dicom(tmp_path / "scan" / name, noisy_scan(shape=SHAPE), series=series)
+    for arguments in ((), (4,)):
+        sentence = refused(tmp_path / "scan", *arguments)
+        assert "a folder of its own" in sentence
+        assert "by its series number" not in sentence
+
+
 def test_archive_is_not_taken_for_a_scan(tmp_path, monkeypatch):
-    monkeypatch.setattr(dicom_series, "MOST_FILES", 5)
+    monkeypatch.setattr(dicom_files, "MOST_FILES", 5)
     write_dicom(tmp_path / "scan", noisy_scan(shape=SHAPE))
     assert "more than 5 files" in refused(tmp_path / "scan")
 
@@ -172,6 +300,14 @@ def test_multi_frame_file_is_refused(tmp_path):
     image = noisy_scan(shape=SHAPE).to_sitk()
     image.SetMetaData("0008|0060", "CT")
     sitk.WriteImage(image, str(tmp_path / "enhanced.dcm"))
+    assert "multi-frame DICOM" in refused(tmp_path)
+
+
+def test_multi_frame_file_is_not_hidden_by_a_few_previews(tmp_path):
+    image = noisy_scan(shape=SHAPE).to_sitk()
+    image.SetMetaData("0008|0060", "CT")
+    sitk.WriteImage(image, str(tmp_path / "enhanced.dcm"))
+    write_dicom(tmp_path, noisy_scan(shape=(3, *SHAPE[1:])), series="1.2.3.5", number="1")
     assert "multi-frame DICOM" in refused(tmp_path)
 
 

@@ -12,7 +12,7 @@ from InnerEarAILib.evaluation import command
 from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, TrueEar
 from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES
 from InnerEarAILib.evaluation.evaluate import evaluate, judged_model, judged_route
-from InnerEarAILib.evaluation.model_figures import card_figures, updated_card
+from InnerEarAILib.evaluation.model_figures import card_figures, readable_card, updated_card
 from InnerEarAILib.evaluation.tables import deviations, usual_standard_deviation
 from InnerEarAILib.landmark_files import write_landmarks
 from InnerEarAILib.model_store import ModelCard, load_card, save_model
@@ -155,6 +155,19 @@ def test_a_cards_figures_are_replaced_and_its_weights_are_not(tmp_path, store):
         assert word in page
     updated_card(again, outcome_of(tmp_path), store)
     assert load_card("tiny", store).figures == again.figures
+
+
+def test_a_locators_page_promises_neither_a_segmentation_nor_landmarks(tmp_path):
+    outcome = outcome_of(tmp_path)
+    locator = replace(CARD, role="locator", network={"heads": "segmentation"})
+    pages = (readable_card(card, 1000, outcome) for card in (locator, CARD))
+    # The tables are the outcome's, whatever the role.
+    page, segmenters_page = (page.partition("## Evaluation")[0] for page in pages)
+    assert "Marking where inner ears may lie" in page
+    assert "Segmentation of the labyrinth and localization" in segmenters_page
+    assert "- Heatmaps: amplitude 4" in segmenters_page
+    for word in ("Segmentation of the labyrinth", "oval window", "Heatmaps"):
+        assert word not in page
 
 
 def test_too_few_normal_ears_say_nothing_of_what_is_usual(tmp_path):

@@ -15,7 +15,6 @@ from InnerEarAILib.evaluation.metrics import (
     roc_area,
     segmentation_metrics,
     summarise,
-    to_paper_voxels,
     voxel_metrics,
 )
 
@@ -141,7 +140,6 @@ def test_landmark_errors_are_distances_and_a_missing_one_has_none():
     assert math.isnan(errors["oval window"])
     assert math.isnan(errors["round window"])
     assert mean_of_all(errors.values()) == pytest.approx(5.0)
-    assert to_paper_voxels(0.33) == pytest.approx(3.333, abs=1e-3)
 
 
 def test_summary_passes_over_what_does_not_exist():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from InnerEarAILib.contrast_matching import match_by_cluster, match_contrast
+from InnerEarAILib.contrast_matching import cluster_curves, match_contrast
 from InnerEarAILib.evaluation import command, regions
 from InnerEarAILib.evaluation.evaluate import Outcome
 from InnerEarAILib.evaluation.figures import method_figures
@@ -20,7 +20,7 @@ from InnerEarAILib.evaluation.manifest_cases import data_set_recipes, is_data_se
 from InnerEarAILib.evaluation.method_tables import MEASURES, method_tables, pairs_table
 from InnerEarAILib.evaluation.published import published_dice, published_landmarks
 from InnerEarAILib.evaluation.region_outcomes import RegionOptions, apart, judged_on_regions
-from InnerEarAILib.evaluation.regions import RegionJudge, cluster_curves, region_grid
+from InnerEarAILib.evaluation.regions import RegionJudge, curves_of_cases, region_grid
 from InnerEarAILib.evaluation.report import write_report
 from InnerEarAILib.evaluation.surfaces import can_draw, surface_picture
 from InnerEarAILib.landmarks import LANDMARK_NAMES
@@ -137,13 +137,13 @@ def test_network_sees_the_contrast_that_was_asked_for(balls, monkeypatch, contra
             return super().forward(image)
 
     monkeypatch.setattr(regions, "load_network", lambda card, device: Witness())
-    curves = cluster_curves(balls, CARD, None) if contrast == "clusters" else {}
+    curves = curves_of_cases(balls, CARD, None) if contrast == "clusters" else {}
     RegionJudge(CARD, "cpu", contrast=contrast, curves=curves).figures(case)
     cut = [resample(made(recipe).scan, region_grid(made(recipe), CARD)) for recipe in balls]
     expected = {
         "own": normalise(cut[1]),
         "matched": match_contrast(cut[1]),
-        "clusters": match_by_cluster(cut)[1],
+        "clusters": cluster_curves(cut)[1].applied(cut[1]),
     }[contrast]
     # Clusters are told by linear interpolation, which is enough for a histogram.
     np.testing.assert_allclose(seen[0][0, 0].numpy(), expected, atol=0.15 if contrast == "clusters" else 1e-5)

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from InnerEarAILib import cli
 from library.labelled_balls import data_set
@@ -41,13 +42,25 @@ def ran(*arguments, before=""):
     return without_extras(f"{before}\nfrom InnerEarAILib import cli\nsys.exit(cli.main(sys.argv[1:]))", *arguments)
 
 
-def test_the_extras_bring_what_is_said_to_be_missing_in_the_versions_that_are_tested():
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    extras = tomllib.loads(text)["project"]["optional-dependencies"]
-    pinned = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    assert {package for packages in extras.values() for package in packages} <= set(pinned)
-    brought = {(package.partition("==")[0], extra) for extra, packages in extras.items() for package in packages}
+def requirements():
+    """What pyproject.toml asks for: the library's own packages under "", those of each extra under its name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    listed = {"": project["dependencies"], **project["optional-dependencies"]}
+    return {extra: [Requirement(line) for line in lines] for extra, lines in listed.items()}
+
+
+def test_the_extras_bring_what_is_said_to_be_missing():
+    brought = {(one.name, extra) for extra, packages in requirements().items() if extra for one in packages}
     assert brought | {("vtkmodules", "surfaces")} == set(cli.EXTRAS.items())
+
+
+def test_the_versions_that_are_tested_are_among_those_that_are_asked_for():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    tested = {name.lower(): version for name, _, version in (line.partition("==") for line in lines)}
+    for packages in requirements().values():
+        for one in packages:
+            assert one.specifier.contains(tested[one.name.lower()]), one
+            assert "==" not in {part.operator for part in one.specifier}, one
 
 
 def test_the_side_wings_load_with_the_librarys_own_packages():

@@ -4,7 +4,8 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from InnerEarAILib.failures import EXIT_BAD_INPUT, EXIT_UNEXPECTED, failure_of
+from InnerEarAILib.cli import main
+from InnerEarAILib.failures import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_UNEXPECTED, failure_of
 from InnerEarAILib.inference.device import DeviceError
 
 
@@ -44,3 +45,12 @@ def test_anything_else_is_unexpected():
     failure = failure_of(RuntimeError("shapes do not match"))
     assert (failure.kind, failure.exit_code) == ("unexpected", EXIT_UNEXPECTED)
     assert "RuntimeError: shapes do not match" in failure.sentence
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "ablate", "phantom", "benchmark"])
+def test_every_side_wing_tells_its_exit_codes_in_the_same_words(command, capsys):
+    assert main([command, "--help"]) == EXIT_DONE
+    said = " ".join(capsys.readouterr().out.split())
+    codes = {EXIT_DONE: "done", EXIT_UNEXPECTED: "unexpected error or not enough memory"}
+    codes |= {EXIT_BAD_INPUT: "bad input or arguments", EXIT_CANCELLED: "cancelled"}
+    assert said.endswith(f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in codes.items())}.")

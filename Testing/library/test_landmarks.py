@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from InnerEarAILib.landmarks import LANDMARK_NAMES, decode_heatmap, encode_heatmap, gaussian_profiles
+from InnerEarAILib.landmarks import LANDMARK_NAMES, decode_heatmap, gaussian_profiles
+from library.heatmaps import encode_heatmap
 
 SHAPE = (16, 18, 20)
 inner_positions = st.tuples(*[st.floats(3, n - 4) for n in SHAPE])

@@ -165,8 +165,11 @@ def test_weights_of_another_network_do_not_fit(store):
         ({"overlap_voxels": 64}, "overlap_voxels must be from 0 to below tile_voxels"),
         ({"role": "segment"}, "role must be one of segmenter, locator"),
         ({"method": "vnet"}, "method must be one of dual_head_unet, jsdnet, autocasnet"),
-        ({"clip_quantiles": [0.99, 0.01]}, "clip_quantiles must be two rising numbers"),
-        ({"clip_quantiles": 0.01}, "clip_quantiles must be two rising numbers"),
+        ({"clip_quantiles": [0.02, 0.98]}, r"clip_quantiles must be \[0.01, 0.99\], where scans are clipped"),
+        ({"clip_quantiles": 0.01}, r"clip_quantiles must be \[0.01, 0.99\]"),
+        ({"region_mm": 9}, "region_mm must be at least 10"),
+        ({"tile_voxels": 63}, "tile_voxels must be a multiple of 2, since the network halves it 1 times"),
+        ({"figures": {"usual_standard_deviation": "0.01"}}, "usual_standard_deviation must be a positive number"),
         ({"licence": ""}, "licence must be a text"),
         ({"network": []}, "must be JSON objects"),
         ({"agreeing_precisions": "bfloat16"}, "agreeing_precisions must be a list"),
@@ -187,6 +190,19 @@ def test_a_card_that_is_no_json_object_is_refused(store, text):
     (store / "tiny" / "model.json").write_text(text)
     with pytest.raises(ModelError, match="JSON"):
         list_models(store)
+
+
+@pytest.mark.parametrize("fault", ["{", json.dumps({"name": "newer", "colour": "red"})])
+def test_a_wrong_card_does_not_hide_the_other_models(store, caplog, fault):
+    model_store._warn_once.cache_clear()
+    (store / "newer").mkdir()
+    (store / "newer" / "model.json").write_text(fault)
+    for _ in range(2):
+        assert [entry.name for entry in list_models(store)] == ["tiny"]
+    (warning,) = caplog.messages
+    assert "newer" in warning
+    with pytest.raises(ModelError, match="newer"):
+        load_card("newer", store)
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from InnerEarAILib.cli import main
-from InnerEarAILib.phantom import command, phantom, scanner, tissue
+from InnerEarAILib.phantom import command, phantom, scanner, temporal_bone_parameters, tissue
 from InnerEarAILib.phantom.anatomy import PhantomEar, Rendering
 
 LIBRARY = Path(command.__file__).parents[2]
@@ -61,7 +61,9 @@ def test_a_bad_file_ends_in_one_sentence_and_exit_code_2(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("arguments", [["--scanner", "xray"], ["--count", "-1"], ["--state", "frozen"]])
+@pytest.mark.parametrize(
+    "arguments", [["--scanner", "xray"], ["--count", "-1"], ["--state", "frozen"], ["--variant", "mumps"]]
+)
 def test_a_bad_argument_ends_in_exit_code_2(tmp_path, capsys, arguments):
     assert main(["phantom", "-o", str(tmp_path), *arguments]) == 2
     assert arguments[0] in capsys.readouterr().err
@@ -71,6 +73,7 @@ def test_the_command_offers_what_the_phantom_knows():
     assert command.SCANNERS == scanner.SCANNER_KINDS
     assert command.STATES == tissue.STATES
     assert command.SIDES == phantom.SIDE_CHOICES
+    assert command.VARIANTS == temporal_bone_parameters.VARIANTS
 
 
 def test_the_command_is_imported_without_torch():

@@ -13,8 +13,9 @@ from InnerEarAILib.inference.postprocessing import (
     on_voxels_of,
 )
 from InnerEarAILib.inference.predictor import ViewPeak
-from InnerEarAILib.landmarks import LANDMARK_NAMES, encode_heatmap
+from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.volume import Grid, Volume
+from library.heatmaps import encode_heatmap
 from library.painted_ear import grid_round
 
 GRID = Grid.axis_aligned((30, 32, 34), 0.5, (-10.0, 20.0, 300.0))

@@ -19,10 +19,11 @@ from InnerEarAILib.inference.execution import (
     usual_batch_size,
 )
 from InnerEarAILib.inference.predictor import predict
-from InnerEarAILib.landmarks import decode_heatmap, encode_heatmap
+from InnerEarAILib.landmarks import decode_heatmap
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig, NetworkOutput
 from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.volume import InputError
+from library.heatmaps import encode_heatmap
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 TILE, OVERLAP = 16, 5

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 
 from InnerEarAILib import result_files
 from InnerEarAILib.labyrinth_files import LABELS, joint_labels
@@ -165,6 +166,17 @@ def test_uncertainty_of_a_region_off_the_scan_is_nought():
     assert not uncertainty_on(far, [painted_ear("right", RIGHT_LPS).uncertainty]).voxels.any()
 
 
+def test_uncertainty_on_another_grid_stays_within_its_range():
+    """A standard deviation of probabilities is at most 0.5; a cubic kernel overshoots at an edge."""
+    ear = painted_ear("right", RIGHT_LPS)
+    sharp = ear.uncertainty.with_voxels(np.where(ear.segmentation.voxels > 0, 0.5, 0).astype(np.float32))
+    for edge_mm in (0.13, 0.2, 0.4):
+        again = uncertainty_on(Grid.cube_round(RIGHT_LPS, edge_mm, round(8 / edge_mm)), [sharp]).voxels
+        assert again.max() == pytest.approx(0.5, abs=1e-6)
+        assert again.max() <= 0.5 + 1e-6
+        assert again.min() >= -1e-6
+
+
 def test_single_view_writes_no_uncertainty_and_says_so(tmp_path):
     files = write_results(scan_result(both_ears(uncertain=False)), tmp_path, "scan")
     assert not [file for file in files if "uncertainty" in file.name]
@@ -196,6 +208,33 @@ def test_ears_off_each_others_lattice_keep_place_and_volume():
         found = joint.grid.to_lps(np.argwhere(joint.voxels == LABELS[ear.side])[:, ::-1])
         assert len(found) == pytest.approx(len(expected), rel=0.01)
         np.testing.assert_allclose(found.mean(0), expected.mean(0), atol=0.05)
+
+
+def test_ears_off_each_others_lattice_are_interpolated_linearly():
+    right, left = both_ears()
+    affine_lps = left.segmentation.affine_lps.copy()
+    affine_lps[:3, 3] += (0.07, 0.05, 0.03)
+    specks = (np.random.default_rng(1).random(left.segmentation.voxels.shape) > 0.6).astype(np.uint8)
+    left = replace(left, segmentation=Volume(specks, affine_lps))
+    joint = joint_labels([right, left])
+    places = joint.grid.to_lps(np.stack(np.indices(joint.voxels.shape)[::-1], -1))
+    indices = left.segmentation.grid.to_indices(places)[..., ::-1]
+    linear = ndimage.map_coordinates(specks.astype(float), np.moveaxis(indices, -1, 0), order=1)
+    inside = ((indices > 1) & (indices < np.array(specks.shape) - 2)).all(-1)
+    np.testing.assert_array_equal((joint.voxels == LABELS["left"])[inside], (linear >= 0.5)[inside])
+
+
+@pytest.mark.parametrize("flips", [(1, 1, -1), (-1, 1, 1), (1, -1, 1), (-1, -1, -1), (1, 1, 1), (-1, -1, 1)])
+def test_labels_of_a_left_handed_scan_lie_on_its_voxels_with_right_handed_axes(flips):
+    """Slicer draws the surface of a left-handed label map inside out."""
+    matrix = affine((10, 20, 30), (0.4, 0.5, 0.6), origin=(3, -4, 5), flips=flips)
+    voxels = np.random.default_rng(1).integers(0, 2, (10, 12, 14)).astype(np.uint8)
+    ear = replace(painted_ear("left", LEFT_LPS), segmentation=Volume(voxels, matrix))
+    joint = joint_labels([ear])
+    assert np.linalg.det(joint.affine_lps[:3, :3]) > 0
+    expected = ear.segmentation.grid.to_lps(np.argwhere(voxels)[:, ::-1])
+    found = joint.grid.to_lps(np.argwhere(joint.voxels == LABELS["left"])[:, ::-1])
+    np.testing.assert_allclose(in_order(found), in_order(expected), atol=1e-5)
 
 
 def test_single_left_ear_keeps_the_label_of_left(tmp_path):
@@ -282,6 +321,14 @@ def test_a_folder_in_use_by_others_survives_a_failure(tmp_path, monkeypatch):
 def test_names_that_leave_the_folder_are_refused(tmp_path, name):
     with pytest.raises(InputError, match="cannot be named"):
         check_output(tmp_path, name)
+
+
+@pytest.mark.parametrize("folder", [".", "to be made"])
+def test_a_name_too_long_for_its_files_is_refused_before_any_work(tmp_path, folder):
+    check_output(tmp_path / folder, "n" * 230)
+    with pytest.raises(InputError, match="shorter name") as caught:
+        check_output(tmp_path / folder, "n" * 235)
+    assert len(str(caught.value)) < 200
 
 
 def test_output_that_is_a_file_is_refused(tmp_path):

@@ -150,11 +150,18 @@ def test_a_shell_tries_a_model_once_and_learns_from_runs(installation):
         "execution.views": 1,
         "execution.seconds": 3600.0,
     }
+    learn({**provenance, "model.sha256": "of another model of that name"})
+    assert told() == (sentence, False)
     learn(provenance)
     learn({"model": "clinical"})  # a run that found no ear shows no speed
     assert told()[0].endswith("hours.")
     save_model(installation / "models", load_card("clinical"), DualHeadUNet(DualHeadUNetConfig(widths=(4, 6))))
     assert told()[1], "other weights, another model"
+
+
+def test_a_model_in_a_folder_of_its_own_has_an_estimate(installation):
+    (installation / "models" / "clinical").rename(installation / "clinical")
+    assert told(model=str(installation / "clinical"))[0].startswith("This will take")
 
 
 def test_a_cache_that_is_damaged_or_cannot_be_written_is_no_hindrance(installation):
@@ -166,6 +173,16 @@ def test_a_cache_that_is_damaged_or_cannot_be_written_is_no_hindrance(installati
     file.unlink()
     file.parent.rmdir()
     file.parent.write_text("a file where the folder should be", encoding="utf-8")
+    assert told()[0].startswith("This will take")
+
+
+def test_a_user_without_a_home_has_estimates_too(installation, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    assert known_speeds.cache_folder({"XDG_CACHE_HOME": "/c"}, "linux") == Path("/c/inner-ear-ai")
+    monkeypatch.delenv("XDG_CACHE_HOME")
     assert told()[0].startswith("This will take")
 
 

@@ -29,6 +29,12 @@ def test_all_configurations_of_the_design_are_there():
     assert names >= {"gold", "clinical", "locator", "segmentation_only", "heatmaps_only"}
 
 
+def test_the_help_of_train_names_them_all(capsys):
+    assert main(["train", "--help"]) == 0
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert all(f" {file.stem}" in said for file in CONFIGURATION_FOLDER.glob("*.toml"))
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGURATION_FOLDER.glob("*.toml")), ids=lambda path: path.stem)
 def test_configuration_that_comes_with_the_library_is_valid(path):
     config = read_configuration(path.stem)

@@ -155,9 +155,9 @@ def test_time_budget_ends_the_run_and_its_schedules(tmp_path):
     seldom = {"validate_every": 10**6, "checkpoint_minutes": 10, "report_every": 1}
     config = tiny_config(optimisation={"iterations": 1_000_000}, watch=seldom)
     trainer = tiny_trainer(tmp_path / "run", config, minutes=4 / 60)
-    began = time.monotonic()
     trainer.run()
-    assert time.monotonic() - began < 10
+    # The iterations would have taken days.
+    assert trainer.state.iteration < config.optimisation.iterations
     last = [row for row in read_metrics(tmp_path / "run" / "metrics.csv") if "loss" in row][-1]
     assert last["learning_rate"] < 0.5 * config.optimisation.learning_rate
     assert last["heatmap_spread"] == config.heatmaps.final.spread

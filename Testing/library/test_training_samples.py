@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from InnerEarAILib.landmarks import LANDMARK_NAMES, encode_heatmap
+from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.networks.dual_head_unet import NetworkOutput
 from InnerEarAILib.phantom.anatomy import PhantomEar
 from InnerEarAILib.phantom.rendered_anatomy import RenderedAnatomy
@@ -24,6 +24,7 @@ from InnerEarAILib.training.run_folder import MetricsTable, read_metrics
 from InnerEarAILib.training.samples import TrainingSample, collate
 from InnerEarAILib.training.schedules import HeatmapShape
 from InnerEarAILib.training.validation import dice_and_iou, validate
+from library.heatmaps import encode_heatmap
 from library.tiny_training import tiny_config, tiny_trainer
 
 CPU = torch.device("cpu")

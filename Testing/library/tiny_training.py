@@ -68,7 +68,7 @@ def tiny_trainer(folder: Path, config: TrainingConfig | None = None, **arguments
 
     validation = arguments.pop("validation", None) or [BallSource().sample(1_000_000 + n) for n in range(2)]
     seen = arguments.pop("seen", SeenScans())
-    data = TrainingData(source, validation, "Balls.", "Other balls.", "For tests.", 8.0, seen)
+    data = TrainingData(source, validation, "Balls.", "Other balls.", "For tests.", 10.0, seen)
     export = model_exporter(config, data, folder, CPU, arguments.get("processes"))
     arguments.setdefault("say", lambda line: None)
     return Trainer(config, source, validation, folder, export, CPU, **arguments)

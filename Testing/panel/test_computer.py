@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -176,10 +175,9 @@ def test_closing_the_panel_ends_the_probe(opened, probe_says):
     probe_says(STARTED, seconds=60)
     window = opened()
     process = window.widget.panel._computer._probe._child._process
-    begin = time.monotonic()
     window.widget.cleanup()
-    assert process.poll() is not None
-    assert time.monotonic() - begin < 4
+    # Killed: by itself it would have ended with 0.
+    assert process.poll() not in (None, 0)
 
 
 def test_a_run_teaches_the_panel_its_speed(panel, scan, answers):

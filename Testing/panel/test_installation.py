@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 import types
+from pathlib import Path
 
 import pytest
 import slicer
 import slicer.util
 
+import InnerEarAI as module
 from InnerEarAILib.panel import installation
 from panel.driving import FINDS_TWO_EARS, finish, node_ids
 
@@ -141,6 +144,13 @@ def test_slicer_without_packaging_takes_pip_install(installed, monkeypatch):
     assert taken == ["safetensors>=0.4"]
 
 
+def test_a_wheel_asks_for_the_same_versions(monkeypatch):
+    monkeypatch.setattr(installation.sys, "platform", "linux")
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    asked_for = tomllib.loads(text)["project"]["dependencies"]
+    assert {package.requirement for package in installation.packages()} <= set(asked_for)
+
+
 @pytest.mark.parametrize(
     ("system", "machine", "versions"),
     [
@@ -160,6 +170,16 @@ def test_an_unfit_pytorch_is_said_in_the_panel(panel, scan, installed):
     installed["torch"] = "2.9.1"
     panel.enter()
     assert "PyTorch 2.9" in panel.widget.ui.deviceHint.text
+    panel.widget.ui.segmentButton.click()
+    assert panel.widget.panel._run is None
+    assert "PyTorch 2.9" in panel.widget.panel._message
+
+
+def test_an_unfit_pytorch_is_refused_where_no_panel_shows_a_hint(host, installed):
+    installed.update({"torch": "2.9.1", "safetensors": "0.8"})
+    assert "PyTorch 2.9" in installation.obstacle()
+    with pytest.raises(RuntimeError, match=r"PyTorch 2\.9 has a fault"):
+        module.InnerEarAILogic()._segmenter()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from pathlib import Path
 
 import pytest
 import slicer
@@ -28,12 +27,17 @@ from panel.driving import (
 )
 
 
-def job_folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("InnerEarAI-*"))
+@pytest.fixture
+def job_folders(tmp_path, monkeypatch):
+    """Tells the folders of jobs; other runs on the computer have theirs elsewhere."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    return lambda: {folder.name for folder in temporary.glob("InnerEarAI-*") if "-probe-" not in folder.name}
 
 
-def test_a_run_brings_both_ears_into_the_scene_and_says_so(panel, scan, worker_answers):
-    before = job_folders()
+def test_a_run_brings_both_ears_into_the_scene_and_says_so(job_folders, panel, scan, worker_answers):
     worker_answers("""
         from library.scans import painted_ear, scan_result
         progress.step("Segmenting", 0.5)
@@ -46,7 +50,7 @@ def test_a_run_brings_both_ears_into_the_scene_and_says_so(panel, scan, worker_a
     assert "A note." in status
     assert slicer.util.getNode("CT inner ear").GetSegmentation().GetNumberOfSegments() == 2
     assert not panel.widget.ui.progressBar.visible
-    assert job_folders() <= before
+    assert job_folders() == set()
 
 
 def test_the_child_gets_every_choice(panel, scan, worker_answers):
@@ -76,22 +80,22 @@ def test_while_it_runs_the_button_cancels_and_the_choices_wait(panel, scan, answ
 
 
 @pytest.mark.parametrize("child", [LISTENS, HEARS_NOTHING], ids=["listens", "hears nothing"])
-def test_cancel_takes_effect_within_a_second_and_leaves_nothing(panel, scan, answers, child):
-    before, folders = node_ids(), job_folders()
+def test_cancel_takes_effect_within_a_second_and_leaves_nothing(job_folders, panel, scan, answers, child):
+    before = node_ids()
     answers(child)
     start(panel)
+    assert len(job_folders()) == 1
     process = panel.widget.panel._run._child._process
-    begin = time.monotonic()
     panel.widget.ui.segmentButton.click()
     assert panel.widget.ui.segmentButton.text == "Cancelling…"
-    wait_until(panel, lambda: not is_running(panel))
-    # On a machine that is not busy with other things it is a second at most.
+    # The second is told by what is waited for, not by the clock of a computer that may be busy; the child that hears
+    # nothing would live for longer than this waits.
     assert GRACE_SECONDS + LOOK_AGAIN_MILLISECONDS / 1000 < 0.8
-    assert time.monotonic() - begin < 4.0
+    wait_until(panel, lambda: not is_running(panel))
     assert process.poll() is not None
     assert panel.widget.ui.statusLabel.text == "Cancelled; nothing was added to the scene."
     assert node_ids() == before
-    assert job_folders() <= folders
+    assert job_folders() == set()
 
 
 def test_a_gpu_that_is_too_small_can_be_left_for_the_cpu(answers):

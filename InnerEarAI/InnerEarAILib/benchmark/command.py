@@ -28,7 +28,7 @@ def add_benchmark_command(commands: Any) -> None:
         description="Times the route from a file on disk to result files, step by step, and the same tiles through "
         "MONAI's inferer and a plain loop. Leaves benchmark.json, benchmark.md and benchmark.png. With --agreement it "
         "measures instead in which number formats a model gives the ear of float32.",
-        epilog="Exit codes: 0 done, 2 bad input or arguments, 130 cancelled.",
+        epilog="Exit codes: 0 done, 1 unexpected error or not enough memory, 2 bad input or arguments, 130 cancelled.",
     )
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the benchmark")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")

@@ -20,7 +20,7 @@ def add_ablate_command(commands: Any) -> None:
         help="train and judge variations of the base network",
         description="Trains the base configuration and its 43 one-parameter variations on a data set, judges each, and "
         "leaves ablation.csv, ablation.md and ablation.html. The same command goes on where an earlier one ended.",
-        epilog="Exit codes: 0 done, 2 bad input or arguments, 130 interrupted.",
+        epilog="Exit codes: 0 done, 1 unexpected error or not enough memory, 2 bad input or arguments, 130 cancelled.",
     )
     parser.add_argument("--data", type=Path, metavar="MANIFEST", help="labelled scans: a manifest, or a folder of HDF5 "
                         "files; without it a set of phantoms is drawn into DIR/phantoms")  # fmt: skip
@@ -73,7 +73,7 @@ def run_ablate_command(chosen: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        print("Interrupted; the same command goes on.", file=sys.stderr)
+        print("Cancelled; the same command goes on.", file=sys.stderr)
         return EXIT_CANCELLED
     _say(f"ablation.csv, ablation.md, ablation.html in {chosen.output}")
     return EXIT_DONE

@@ -14,9 +14,10 @@ from InnerEarAILib.evaluation.ablation import VALIDATION_GROUP, AblationRun
 from InnerEarAILib.evaluation.catalogue import BASE
 from InnerEarAILib.evaluation.comparison import CaseFigures
 from InnerEarAILib.evaluation.figures import canvas, svg_text
-from InnerEarAILib.evaluation.metrics import PAPER_VOXEL_MM, mean_of_all, summarise
+from InnerEarAILib.evaluation.metrics import mean_of_all, summarise
 from InnerEarAILib.evaluation.report import html_page, write_text
 from InnerEarAILib.evaluation.tables import Table, spread
+from InnerEarAILib.preprocessing import PAPER_VOXEL_MM
 
 FIGURES = {"DSC": ("dice", 1.0, 3), "landmarks (voxels)": ("landmarks_mm", 1 / PAPER_VOXEL_MM, 2)}
 """Column, field of EarFigures, factor, digits."""

@@ -25,7 +25,7 @@ def add_evaluate_command(commands: Any) -> None:
         description="Judges models: --card NAME on drawn scans of its own (no outside data); --model NAME on labelled "
         "scans (--case, --data) or on given anatomies in drawn scanners (--anatomy). Leaves cases.csv, tables.md and "
         "index.html. The same command goes on where an earlier one ended.",
-        epilog="Exit codes: 0 done, 2 bad input or arguments, 130 cancelled.",
+        epilog="Exit codes: 0 done, 1 unexpected error or not enough memory, 2 bad input or arguments, 130 cancelled.",
     )
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--card", metavar="NAME", help="compute the figures of this model's card")

@@ -13,9 +13,6 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import stats
 
-PAPER_VOXEL_MM = 0.099
-"""Edge of the voxels in which Stebani et al. 2023 state distances ("Evaluation metrics")."""
-
 NAN = float("nan")
 
 
@@ -204,11 +201,6 @@ def mean_of_all(values: Iterable[float]) -> float:
     """The mean of values that exist; NaN where there are none."""
     finite = [value for value in values if np.isfinite(value)]
     return float(np.mean(finite)) if finite else NAN
-
-
-def to_paper_voxels(distance_mm: float) -> float:
-    """A distance in voxels of PAPER_VOXEL_MM."""
-    return distance_mm / PAPER_VOXEL_MM
 
 
 def summarise(values: Iterable[float | None]) -> Summary:

@@ -12,6 +12,7 @@ import numpy as np
 from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures
 from InnerEarAILib.evaluation.evaluate import Outcome
 from InnerEarAILib.evaluation.metrics import Summary, summarise
+from InnerEarAILib.evaluation.phantom_cases import TRUTH_SPACING_MM
 from InnerEarAILib.evaluation.report import write_text
 from InnerEarAILib.evaluation.tables import (
     by_group,
@@ -22,14 +23,19 @@ from InnerEarAILib.evaluation.tables import (
     usual_standard_deviation,
 )
 from InnerEarAILib.model_store import ModelCard, ModelError, load_network, save_model
+from InnerEarAILib.networks.methods import draws_heatmaps
 
 READABLE_CARD = "MODEL_CARD.md"
 
-INTENDED_USE = (
-    "Segmentation of the labyrinth and localization of helicotrema, oval window and round window in CT of the human "
-    "temporal bone or head, for research. Every result is to be looked at by a person who knows the anatomy. Not a "
-    "medical device; not for diagnosis or treatment."
-)
+INTENDED_USE = {
+    "segmenter": "Segmentation of the labyrinth and localization of helicotrema, oval window and round window in CT of "
+    "the human temporal bone or head, for research. Every result is to be looked at by a person who knows the anatomy. "
+    "Not a medical device; not for diagnosis or treatment.",
+    "locator": "Marking where inner ears may lie in CT of the human temporal bone or head, so that a segmenter looks "
+    "there and not everywhere, for research. A mark is a place to look at, wider than the labyrinth: no segmentation, "
+    "and no measure of its size. Not a medical device; not for diagnosis or treatment.",
+}
+"""What a model is for, by its role."""
 
 EVALUATION_KEY, USUAL_KEY = "evaluation", "usual_standard_deviation"
 """Under these keys of the card's figures stands what `evaluate --card` computes."""
@@ -100,6 +106,7 @@ def readable_card(card: ModelCard, weights: int, outcome: Outcome) -> str:
     """
     validated = {key: value for key, value in card.figures.items() if key.startswith("validation_")}
     usual = card.figures.get(USUAL_KEY)
+    heatmaps = f"amplitude {card.heatmap_amplitude:g}, {card.heatmap_spread_voxels:g} voxels wide"
     what = [
         ("Version", card.version),
         ("Role", {"segmenter": "labyrinth and landmarks", "locator": "finds the ears"}[card.role]),
@@ -109,7 +116,7 @@ def readable_card(card: ModelCard, weights: int, outcome: Outcome) -> str:
         ("Voxels", f"{card.spacing_mm:g} mm, tiles of {card.tile_voxels}³ with {card.overlap_voxels} voxels overlap"),
         ("Region round an ear", f"{card.region_mm:g} mm"),
         ("Intensities", "clipped at quantiles {:g} and {:g}, zero mean, unit variance".format(*card.clip_quantiles)),
-        ("Heatmaps", f"amplitude {card.heatmap_amplitude:g}, {card.heatmap_spread_voxels:g} voxels wide"),
+        *([("Heatmaps", heatmaps)] if draws_heatmaps(card.method, card.network) else []),
         ("Number formats that give the same ear", ", ".join(card.agreeing_precisions)),
         *([("Unusually unsure", f"from a mean standard deviation of {usual:.2e}")] if usual else []),
         ("Library", card.library_version),
@@ -121,7 +128,7 @@ def readable_card(card: ModelCard, weights: int, outcome: Outcome) -> str:
         "",
         "## Intended use",
         "",
-        INTENDED_USE,
+        INTENDED_USE[card.role],
         "",
         "## Limits",
         "",
@@ -145,7 +152,8 @@ def readable_card(card: ModelCard, weights: int, outcome: Outcome) -> str:
         "",
         "## Evaluation",
         "",
-        f"{len(outcome.figures)} drawn scans of seeds that no training uses, with exact truth on a grid of 0.15 mm. "
+        f"{len(outcome.figures)} drawn scans of seeds that no training uses, with exact truth on a grid of "
+        f"{TRUTH_SPACING_MM:g} mm. "
         f"`python -m InnerEarAILib evaluate --card {card.name} -o DIR` computes these figures again.",
         *([f"Not done: {len(outcome.remaining)} scans, for want of time."] if outcome.remaining else []),
         *([f"Left out, since there was no locator: {len(outcome.left_out)} scans."] if outcome.left_out else []),

@@ -13,7 +13,7 @@ from InnerEarAILib.evaluation.phantom_cases import PhantomRecipe, drawn_phantom,
 from InnerEarAILib.evaluation.report import write_text
 from InnerEarAILib.landmark_files import write_landmarks
 from InnerEarAILib.phantom.scanner import ScannerKind
-from InnerEarAILib.preprocessing import resample
+from InnerEarAILib.preprocessing import PAPER_VOXEL_MM, resample
 from InnerEarAILib.scan_files import write_volume
 from InnerEarAILib.volume import InputError
 
@@ -35,7 +35,7 @@ class PhantomSet:
     """
 
     count: int = 12
-    model_spacing_mm: float = 0.099
+    model_spacing_mm: float = PAPER_VOXEL_MM
     scanner: ScannerKind = "flat_panel"
     first: int = 0
 

@@ -12,7 +12,7 @@ import numpy as np
 from InnerEarAILib.evaluation.cases import CaseRecipe, obtained
 from InnerEarAILib.evaluation.evaluate import Outcome, evaluate
 from InnerEarAILib.evaluation.held_out import held_out
-from InnerEarAILib.evaluation.regions import Contrast, RegionJudge, cluster_curves
+from InnerEarAILib.evaluation.regions import Contrast, RegionJudge, curves_of_cases
 from InnerEarAILib.evaluation.surfaces import can_draw, embedded, surface_picture
 from InnerEarAILib.evaluation.tables import by_group
 from InnerEarAILib.model_store import ModelCard
@@ -64,7 +64,7 @@ def judged_on_regions(
     name = name or card.name
     allowed = held_out(recipes, card, name, say)
     kept = allowed.recipes
-    curves = cluster_curves(kept, card, None) if options.contrast == "clusters" and kept else {}
+    curves = curves_of_cases(kept, card, None) if options.contrast == "clusters" and kept else {}
     judge = RegionJudge(card, options.device, options.views, options.contrast, curves)
     outcome = evaluate(replace(judge.judged(), name=name), kept, output, minutes=options.minutes, say=say)
     pictures = {**_surfaces(judge, kept, outcome), **training_curves(card)} if options.pictures else {}

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from InnerEarAILib import __version__
-from InnerEarAILib.contrast_matching import ContrastCurve, contrast_clusters, contrast_curve
+from InnerEarAILib.contrast_matching import ContrastCurve, cluster_curves, contrast_curve
 from InnerEarAILib.ear_result import EarResult, LandmarkResult, Quality
 from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, obtained
 from InnerEarAILib.evaluation.comparison import CaseFigures, compare_ear
@@ -115,7 +115,7 @@ def region_grid(case: EvaluationCase, card: ModelCard) -> Grid:
     return Grid.cube_round(middle, card.spacing_mm, voxels)
 
 
-def cluster_curves(recipes: Sequence[CaseRecipe], card: ModelCard, drawn: Path | None) -> dict[str, ContrastCurve]:
+def curves_of_cases(recipes: Sequence[CaseRecipe], card: ModelCard, drawn: Path | None) -> dict[str, ContrastCurve]:
     """The contrast curve of each case: that of its cluster of scans, by name of the case.
 
     Raises:
@@ -128,11 +128,7 @@ def cluster_curves(recipes: Sequence[CaseRecipe], card: ModelCard, drawn: Path |
         seen.append(values[:: max(1, values.size // SEEN_VOXELS)])
     if any(not np.isfinite(values).any() for values in seen):
         raise InputError("A scan does not show the ear that is labelled in it; check its labels.")
-    numbers = contrast_clusters(seen)
-    curves = [
-        contrast_curve([seen[i] for i in np.flatnonzero(numbers == number)]) for number in range(max(numbers) + 1)
-    ]
-    return {recipe.name: curves[number] for recipe, number in zip(recipes, numbers, strict=True)}
+    return {recipe.name: curve for recipe, curve in zip(recipes, cluster_curves(seen), strict=True)}
 
 
 def _ear(prediction: Prediction, grid: Grid, known: np.ndarray) -> tuple[EarResult, Volume | None]:

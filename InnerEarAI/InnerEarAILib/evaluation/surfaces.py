@@ -13,7 +13,7 @@ import numpy as np
 from InnerEarAILib.ear_result import EarResult
 from InnerEarAILib.evaluation.cases import EvaluationCase
 from InnerEarAILib.evaluation.comparison import comparison_masks
-from InnerEarAILib.evaluation.metrics import PAPER_VOXEL_MM
+from InnerEarAILib.preprocessing import PAPER_VOXEL_MM
 
 TRUE_POSITIVE, FALSE_NEGATIVE, FALSE_POSITIVE = (0.25, 0.68, 0.32), (0.98, 0.82, 0.15), (0.86, 0.16, 0.16)
 TRUE_LANDMARK, FOUND_LANDMARK = (0.20, 0.42, 0.90), (0.10, 0.10, 0.12)

@@ -11,8 +11,9 @@ from itertools import pairwise
 import numpy as np
 
 from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures, EarFigures
-from InnerEarAILib.evaluation.metrics import PAPER_VOXEL_MM, RankCorrelation, Summary, rank_correlation, summarise
+from InnerEarAILib.evaluation.metrics import RankCorrelation, Summary, rank_correlation, summarise
 from InnerEarAILib.evaluation.suite import EARLESS_PREFIX, NORMAL_GROUPS, TURNED_PREFIX
+from InnerEarAILib.preprocessing import PAPER_VOXEL_MM
 
 USUAL_SHARE = 0.95
 """Share of normal ears whose mean standard deviation counts as usual."""

@@ -50,21 +50,27 @@ def remember(speed: Speed, card: ModelCard) -> None:
         card: of its model.
     """
     known = {**_read(), _key(card, speed.device): speed}
-    path = cache_folder() / FILE
-    unfinished = path.with_name(f"{FILE}.{os.getpid()}")
     try:
+        path = cache_folder() / FILE
+        unfinished = path.with_name(f"{FILE}.{os.getpid()}")
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_text(json.dumps({key: one.to_dict() for key, one in known.items()}), encoding="utf-8")
         unfinished.replace(path)
-    except OSError:
+    except (OSError, RuntimeError):
         return
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
-    """The folder of our cache, where the system wants such things; it need not exist."""
-    usual = {"win32": Path.home() / "AppData" / "Local", "darwin": Path.home() / "Library" / "Caches"}
+    """The folder of our cache, where the system wants such things; it need not exist.
+
+    Raises:
+        RuntimeError: if the environment names no folder and the user has no home.
+    """
     variable = "LOCALAPPDATA" if platform == "win32" else "XDG_CACHE_HOME"
-    return Path(environment.get(variable) or usual.get(platform, Path.home() / ".cache")) / FOLDER
+    if environment.get(variable):
+        return Path(environment[variable]) / FOLDER
+    usual = {"win32": "AppData/Local", "darwin": "Library/Caches"}
+    return Path.home() / usual.get(platform, ".cache") / FOLDER
 
 
 def _key(card: ModelCard, device: str) -> str:
@@ -76,5 +82,5 @@ def _read() -> dict[str, Speed]:
     try:
         values: Any = json.loads((cache_folder() / FILE).read_text(encoding="utf-8"))
         return {str(key): Speed.from_dict(one) for key, one in values.items()}
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RuntimeError):
         return {}

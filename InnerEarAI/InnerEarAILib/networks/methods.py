@@ -50,6 +50,11 @@ def gives_landmarks(method: str, values: Mapping[str, Any]) -> bool:
     return method == "jsdnet" or (method == DUAL_HEAD_UNET and values.get("heads", "both") == "both")
 
 
+def draws_heatmaps(method: str, values: Mapping[str, Any]) -> bool:
+    """Whether a network with these fields draws heatmaps of the landmarks, with the labyrinth or without it."""
+    return method == "jsdnet" or (method == DUAL_HEAD_UNET and values.get("heads", "both") != "segmentation")
+
+
 def _classes(method: str) -> tuple[Any, Any]:
     if method == DUAL_HEAD_UNET:
         from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig

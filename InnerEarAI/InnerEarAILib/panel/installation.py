@@ -87,7 +87,7 @@ def installed_version(name: str) -> str | None:
 def obstacle() -> str:
     """Why nothing can be computed with what is installed, in one sentence with a way out; empty where all is well."""
     missing = missing_packages()
-    return numpy_conflict() or (missing_sentence(missing[0].name) if missing else "")
+    return torch_fault() or (missing_sentence(missing[0].name) if missing else "")
 
 
 def missing_sentence(name: str) -> str:
@@ -166,8 +166,8 @@ def install(missing: tuple[Package, ...]) -> None:
         raise InstallationError(
             _("{names} could not be installed; the Python console says why.").format(names=", ".join(still_missing))
         )
-    if conflict := numpy_conflict():
-        raise InstallationError(conflict)
+    if fault := torch_fault():
+        raise InstallationError(fault)
 
 
 def _install_torch() -> None:

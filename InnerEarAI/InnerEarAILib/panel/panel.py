@@ -22,7 +22,6 @@ from InnerEarAILib.panel.installation import (
     consent_to,
     install,
     missing_packages,
-    numpy_conflict,
     torch_fault,
 )
 from InnerEarAILib.panel.log_window import log_header, show_log
@@ -152,8 +151,8 @@ class Panel:
         self._timer.start()
 
     def _everything_is_installed(self) -> bool:
-        if conflict := numpy_conflict():
-            self._message = conflict
+        if fault := torch_fault():
+            self._message = fault
             return False
         missing = missing_packages()
         if not missing:

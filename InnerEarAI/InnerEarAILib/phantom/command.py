@@ -13,6 +13,15 @@ from typing import Any
 SCANNERS = ("flat_panel", "cone_beam", "multi_slice", "thick_slice", "micro")
 STATES = ("fresh", "dry", "embalmed", "embedded")
 SIDES = ("left", "right", "random")
+VARIANTS = (
+    "normal",
+    "incomplete_partition",
+    "enlarged_vestibular_aqueduct",
+    "dehiscent_superior_canal",
+    "otosclerosis",
+    "fibrosis",
+    "ossification",
+)
 
 MANIFEST_FILE = "phantoms.toml"
 """The drawn data set, in the folder of the phantoms."""
@@ -26,7 +35,7 @@ def add_phantom_command(commands: Any) -> None:
         description="Draws CT phantoms of the temporal bone: scan, labels and parts (.nrrd), both once more as a "
         "segmentation (.seg.nrrd), landmarks (.mrk.json), parameters (.json); and a phantoms.toml of those of "
         "one ear, which train and evaluate take as --data.",
-        epilog="Exit codes: 0 done, 2 bad input or arguments, 130 cancelled.",
+        epilog="Exit codes: 0 done, 1 unexpected error or not enough memory, 2 bad input or arguments, 130 cancelled.",
     )
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder for the phantoms")
     parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="seed of the first phantom; default 0")
@@ -34,7 +43,13 @@ def add_phantom_command(commands: Any) -> None:
     parser.add_argument("--scanner", choices=SCANNERS, default="multi_slice", help="default: multi_slice")
     parser.add_argument("--state", choices=STATES, default="fresh", help="how the specimen was kept; default: fresh")
     parser.add_argument("--side", choices=SIDES, default="random", help="of a single ear; default: random")
-    parser.add_argument("--variant", default="normal", metavar="NAME", help="malformation or disease; default: normal")
+    parser.add_argument(
+        "--variant",
+        choices=VARIANTS,
+        default="normal",
+        metavar="NAME",
+        help=f"malformation or disease: {', '.join(VARIANTS)}; default: normal",
+    )
     parser.add_argument("--head", action="store_true", help="a head with both ears instead of one ear")
     parser.add_argument("--electrode", action="store_true", help="with a cochlear implant's electrode")
     parser.add_argument(

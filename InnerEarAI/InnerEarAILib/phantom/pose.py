@@ -50,15 +50,15 @@ class Pose:
         affine[:3, 3] = self.translation_lps
         return affine
 
+    @property
+    def inverse_affine(self) -> np.ndarray:
+        """(4, 4), maps LPS to the anatomy's frame."""
+        return np.linalg.inv(self.affine)
+
     def to_lps(self, points: np.ndarray) -> np.ndarray:
         """LPS positions (…, 3) of points of the anatomy's frame (…, 3), mm."""
         affine = self.affine
         return np.asarray(points, float) @ affine[:3, :3].T + affine[:3, 3]
-
-    def to_anatomy(self, points_lps: np.ndarray) -> np.ndarray:
-        """Points of the anatomy's frame (…, 3) at LPS positions (…, 3), mm."""
-        affine = self.affine
-        return (np.asarray(points_lps, float) - affine[:3, 3]) @ affine[:3, :3] / self.size**2
 
     def side(self, ear: PhantomEar) -> Side:
         """The side that an ear of the anatomy has in the scan."""

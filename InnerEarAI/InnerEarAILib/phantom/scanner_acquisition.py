@@ -115,7 +115,7 @@ def truth(anatomy: Anatomy, pose: Pose, grid: Grid, device: torch.device | str =
         device: where the work is done.
     """
     finer = np.maximum(np.ceil(grid.spacing_mm[::-1] / TRUTH_STEP_MM), 1).astype(int)
-    affine = _to_anatomy(pose) @ grid.affine_lps @ _subdivision(finer)
+    affine = pose.inverse_affine @ grid.affine_lps @ _subdivision(finer)
     edge = float(np.cbrt((grid.spacing_mm[::-1] / finer).prod())) / pose.size
     shape = tuple(int(n * m) for n, m in zip(grid.shape, finer, strict=True))
     if isinstance(anatomy, RenderedAnatomy):
@@ -172,7 +172,7 @@ def _acquire(
     start[:3, :3] = np.diag(1.0 / finer[::-1])
     start[:3, 3] = -np.array(margins[::-1]) / finer[::-1]
     # The samples' own blur is told in the anatomy's millimetres.
-    hounsfield, blur = sample(shape, _to_anatomy(pose) @ grid.affine_lps @ start, float(steps.min()) / pose.size)
+    hounsfield, blur = sample(shape, pose.inverse_affine @ grid.affine_lps @ start, float(steps.min()) / pose.size)
     taps = []
     for step, width, enhancement, margin in zip(steps, fwhm, overshoot, margins, strict=True):
         narrow = psf_taps(step, width, enhancement, blur * pose.size**2)
@@ -197,10 +197,6 @@ def _store(image: Tensor, scanner: Scanner, grid: Grid) -> Tensor:
     stored = torch.round((image * storage.gain + storage.bias - storage.intercept) / storage.slope)
     limits = np.iinfo(storage.dtype)
     return stored.clamp(limits.min, limits.max)
-
-
-def _to_anatomy(pose: Pose) -> np.ndarray:
-    return np.linalg.inv(pose.affine)
 
 
 def _subdivision(finer_kji: np.ndarray) -> np.ndarray:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from InnerEarAILib.model_store import ModelCard
     from InnerEarAILib.training.configuration import TrainingConfig
 
+CONFIGURATIONS = tuple(sorted(file.stem for file in (Path(__file__).parent / "configurations").glob("*.toml")))
+"""Names of those that come with the library (configuration.CONFIGURATION_FOLDER, which brings in torch)."""
+
 RUN_ENDINGS = "metrics.csv, checkpoint.safetensors, last/, best/"
 
 
@@ -23,10 +26,11 @@ def add_train_command(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "train",
         help="train a network",
-        description="Trains a network by a configuration (a TOML file, or the name of one that comes with the library: "
-        f"gold, clinical, locator, …) and leaves a run folder: {RUN_ENDINGS}.",
+        description=f"Trains a network by a configuration and leaves a run folder: {RUN_ENDINGS}.",
+        epilog="Exit codes: 0 done, 1 unexpected error or not enough memory, 2 bad input or arguments, 130 cancelled.",
     )
-    parser.add_argument("configuration", metavar="CONFIG", help="TOML file, or a name such as clinical")
+    parser.add_argument("configuration", metavar="CONFIG", help="TOML file, or the name of one that comes with the "
+                        f"library: {', '.join(CONFIGURATIONS)}")  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
     parser.add_argument("--from", dest="begin_with", metavar="MODEL", help="begin with the weights of a model: its "
                         "name in the store, or its folder")  # fmt: skip
@@ -41,7 +45,7 @@ def add_train_command(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run_train_command(arguments: argparse.Namespace) -> int:
-    """Trains as the parsed arguments ask; returns the exit code: 0 done, 2 bad input, 130 interrupted."""
+    """Trains as the parsed arguments ask; returns the exit code: 0 done, 2 bad input, 130 cancelled."""
     from InnerEarAILib.inference.device import DeviceError, choose_device
     from InnerEarAILib.model_store import ModelError, find_card, load_network
     from InnerEarAILib.training.configuration import ConfigurationError, read_configuration
@@ -104,7 +108,7 @@ def run_train_command(arguments: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Interrupted; --resume goes on from the last checkpoint.", file=sys.stderr)
+        print("Cancelled; --resume goes on from the last checkpoint.", file=sys.stderr)
         return 130
     return 0
 

@@ -3,6 +3,7 @@
 name = "Temporal bones of our clinic"     # for the model's card
 labyrinth_labels = [1, 2, 3]              # optional; else every label but 0
 spacing_mm = 0.099                        # optional for images: what their voxels should measure
+axes = "ijk"                              # optional, of HDF5 arrays: "ijk" (left–right first, the default) or "kji"
 
 [[case]]                                  # one ear each
 name = "A01"
@@ -29,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from InnerEarAILib.landmarks import LANDMARK_NAMES
+from InnerEarAILib.preprocessing import PAPER_VOXEL_MM
 from InnerEarAILib.scan_files import read_volume
 from InnerEarAILib.training.configuration import ConfigurationError
 from InnerEarAILib.training.labelled_scan import HDF5_SUFFIXES, LabelledScan, read_hdf5, read_labelled_files
@@ -45,9 +47,6 @@ GRID_TOLERANCE_VOXELS = 0.05
 
 FARTHEST_LANDMARK_MM = 3.0
 """A landmark farther than this from any voxel of the labyrinth is in another place or another coordinate system."""
-
-PEER_SPACING_MM = 0.099
-"""Voxel edge of the scans of Zenodo 10.5281/zenodo.8277159 (Stebani et al. 2023, "Datasets description")."""
 
 _TOP = ("name", "labyrinth_labels", "spacing_mm", "axes", "case")
 _CASE = ("name", "scan", "labels", "landmarks", "unmarked", "patient", "hdf5")
@@ -138,7 +137,8 @@ def read_manifest(path: Path) -> Manifest:
         found = sorted(file for file in path.iterdir() if file.suffix.lower() in HDF5_SUFFIXES)
         if not found:
             raise ManifestError(f"{path} holds no data set:", ["it has no HDF5 files; write a manifest for others."])
-        return Manifest(path.name, tuple(Case(file.stem, (file,), spacing_mm=PEER_SPACING_MM) for file in found))
+        # HDF5 files without a manifest are those of Zenodo 10.5281/zenodo.8277159, the paper's own.
+        return Manifest(path.name, tuple(Case(file.stem, (file,), spacing_mm=PAPER_VOXEL_MM) for file in found))
     try:
         text = path.read_text(encoding="utf-8")
         table = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
