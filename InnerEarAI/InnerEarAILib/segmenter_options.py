@@ -31,8 +31,8 @@ class SegmenterOptions:
 
     Attributes:
         preset: a key of PRESETS.
-        model: name of a folder in models/, path of a model's own folder, such as a training run leaves, or "auto": by the
-            scan's resolution and the device.
+        model: name of a folder in models/, or path of a model's own folder, as a training run leaves one; "auto": by
+            the scan's resolution and the device.
         device: "auto", "cpu", "cuda" or "cuda:N".
         ear: "auto" takes every ear found; "left" and "right" that one alone; "both" expects two.
         locate, views, postprocess: take the place of the preset's choice where not None.
