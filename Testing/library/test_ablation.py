@@ -14,25 +14,9 @@ from InnerEarAILib.evaluation.ablation_report import ablation_table
 from InnerEarAILib.evaluation.catalogue import BASE, SINGLE_TASKS, VARIATIONS, variation
 from InnerEarAILib.training.configuration import read_configuration, read_table
 from library.labelled_balls import data_set
+from library.tiny_training import tiny_table
 
-TINY = """
-like = "base"
-name = "tiny"
-spacing_mm = 0.5
-tile_voxels = 16
-[network]
-widths = [4, 6]
-[optimisation]
-iterations = 4
-accumulation = 1
-precision = "fp32"
-[watch]
-workers = 0
-[data]
-validation_cases = 1
-validation_tiles = 1
-region_mm = 10.0
-"""
+TINY = tiny_table(iterations=4)
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,28 +13,11 @@ from InnerEarAILib.training.configuration import ConfigurationError
 from InnerEarAILib.training.seen_scans import ScanList, SeenScans
 from InnerEarAILib.training.settings import check_settings
 from library.labelled_balls import data_set
-from library.tiny_training import tiny_config, tiny_trainer
+from library.tiny_training import tiny_config, tiny_table, tiny_trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-TINY = """
-like = "base"
-name = "tiny"
-spacing_mm = 0.5
-tile_voxels = 16
-[network]
-widths = [4, 6]
-[optimisation]
-iterations = 2
-accumulation = 1
-precision = "fp32"
-[watch]
-workers = 0
-[data]
-validation_cases = 1
-validation_tiles = 1
-region_mm = 10.0
-"""
+TINY = tiny_table(iterations=2)
 
 SETTINGS = {
     "seed": 1,

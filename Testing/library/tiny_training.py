@@ -97,3 +97,25 @@ def main(folder: str, resume: str, iterations: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+
+
+def tiny_table(iterations: int) -> str:
+    """A configuration file that trains on labelled scans within seconds."""
+    return f"""
+like = "base"
+name = "tiny"
+spacing_mm = 0.5
+tile_voxels = 16
+[network]
+widths = [4, 6]
+[optimisation]
+iterations = {iterations}
+accumulation = 1
+precision = "fp32"
+[watch]
+workers = 0
+[data]
+validation_cases = 1
+validation_tiles = 1
+region_mm = 10.0
+"""
