@@ -1,6 +1,7 @@
 """The Slicer module: what the application sees. The work is done by InnerEarAILib."""
 
 import logging
+import sys
 import unittest
 from pathlib import Path
 
@@ -103,6 +104,12 @@ class InnerEarAIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self.initializeParameterNode()
 
+    def onReload(self):
+        """In developer mode: takes up the library as it is on the disk, too."""
+        for name in [name for name in sys.modules if name.split(".")[0] == "InnerEarAILib"]:
+            del sys.modules[name]
+        super().onReload()
+
     def cleanup(self):
         """Called when the application closes and the module is reloaded."""
         self.removeObservers()
@@ -140,9 +147,9 @@ class InnerEarAIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Takes the settings from the scene, and the first CT where none is chosen."""
         parameters = self.logic.getParameterNode()
         if parameters.inputVolume is None:
-            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if first is not None and not first.IsA("vtkMRMLLabelMapVolumeNode"):
-                parameters.inputVolume = first
+            from InnerEarAILib.panel.panel import volumes_to_choose
+
+            parameters.inputVolume = next(iter(volumes_to_choose(slicer.mrmlScene)), None)
         self.panel.set_parameters(parameters)
 
 
@@ -187,10 +194,11 @@ class InnerEarAILogic(ScriptedLoadableModuleLogic):
         :param device: "auto", "cpu", "cuda" or "cuda:N".
         :param ear: "auto" (all that are found), "left", "right" or "both".
         :param progress: InnerEarAILib.progress.Progress, to be told of the steps and to cancel.
-        :param show: show the scan with the uncertainty over it in the slice views.
+        :param show: show the scan with the uncertainty over it in the slice views, and of its results only these.
         :param choices: further fields of SegmenterOptions: locate, views, postprocess, output_grid, contrast_matching.
         :return: InnerEarAILib.mrml.ResultNodes.
         :raises InputError: the volume or a choice cannot be used, or no inner ear is in it; the scene is as it was.
+        :raises DeviceError: the device cannot be used; the scene is as it was.
         :raises ModelError: a model is missing or damaged; the scene is as it was.
         :raises Cancelled: the caller wanted it to stop; the scene is as it was.
         """
@@ -210,12 +218,12 @@ class InnerEarAILogic(ScriptedLoadableModuleLogic):
 
         :param result: InnerEarAILib.ear_result.ScanResult.
         :param volumeNode: the scan that it is of.
-        :param show: show the scan with the uncertainty over it in the slice views.
+        :param show: show the scan with the uncertainty over it in the slice views, and of its results only these.
         :return: InnerEarAILib.mrml.ResultNodes.
         :raises InputError: no inner ear is in it; the scene is as it was.
         """
-        from InnerEarAILib.mrml import show_results, write_results
-        from InnerEarAILib.panel.run_record import record_run
+        from InnerEarAILib.mrml import noted_if_moved, show_results, write_results
+        from InnerEarAILib.panel.run_record import hide_earlier_runs, record_run
 
         if not result.ears:
             raise InputError(
@@ -223,9 +231,10 @@ class InnerEarAILogic(ScriptedLoadableModuleLogic):
                 .format(name=volumeNode.GetName(), notes=" ".join(result.notes))
                 .strip()
             )
-        nodes = write_results(result, volumeNode)
+        nodes = write_results(noted_if_moved(result, volumeNode), volumeNode)
         record_run(nodes)
         if show:
+            hide_earlier_runs(nodes, volumeNode)
             show_results(nodes, volumeNode)
         return nodes
 

@@ -26,8 +26,14 @@ SEGMENT_COLOURS: dict[Side, tuple[float, float, float]] = {"right": (0.20, 0.71,
 SEGMENT_MARGIN_VOXELS = 2
 """Empty voxels kept round a labyrinth, so that a surface drawn from the file closes."""
 
+EDITABLE_MARGIN_MM = 8.0
+"""So far round what was found Slicer's Segment Editor lets a user draw; a canal's arch is 7 mm wide at most."""
+
 LATTICE_TOLERANCE_VOXELS = 0.01
 """Two grids closer than this to a common lattice count as lying on it."""
+
+VOLUME_TAG = "InnerEarAI.volume_mm3"
+"""Tag of a segment."""
 
 _SIDE_CODES: dict[Side, str] = {"right": "SCT^24028007^Right", "left": "SCT^7771000^Left"}
 
@@ -64,7 +70,7 @@ def segment_tags(ear: EarResult, model: str) -> dict[str, str]:
         "TerminologyEntry": terminology_entry(ear.side),
         "DICOM.SegmentAlgorithmType": "AUTOMATIC",
         "DICOM.SegmentAlgorithmName": f"InnerEarAI {model}".strip(),
-        "InnerEarAI.volume_mm3": f"{ear.quality.volume_mm3:.2f}",
+        VOLUME_TAG: f"{ear.quality.volume_mm3:.2f}",
         "InnerEarAI.flags": " ".join(ear.quality.flags),
     }
 
@@ -108,6 +114,20 @@ def joint_labels(ears: Sequence[EarResult]) -> Volume:
     return _right_handed(joint)
 
 
+def reference_geometry(labels: Volume) -> str:
+    """The lattice on which Slicer's Segment Editor goes on drawing: that of the labels, EDITABLE_MARGIN_MM wider.
+
+    Returns:
+        The matrix from voxels to RAS, row by row, and the first and last index along i, j and k, as
+        vtkSegmentationConverter::SerializeImageGeometry writes them.
+    """
+    affine_ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ labels.affine_lps
+    margin = np.ceil(EDITABLE_MARGIN_MM / labels.spacing_mm).astype(int)
+    last = np.array(labels.voxels.shape[::-1]) - 1 + margin
+    extent = np.column_stack([-margin, last]).ravel()
+    return "".join(f"{number};" for number in (*affine_ras.ravel().tolist(), *extent.tolist()))
+
+
 def write_labyrinths(path: Path, ears: Sequence[EarResult], model: str = "") -> None:
     """Writes the labyrinths of all ears as one segmentation file.
 
@@ -126,10 +146,12 @@ def write_labyrinths(path: Path, ears: Sequence[EarResult], model: str = "") -> 
         )
         for ear in ears
     ]
-    write_segments(path, [joint], segments)
+    write_segments(path, [joint], segments, reference_geometry(joint))
 
 
-def write_segments(path: Path, layers: Sequence[Volume], segments: Sequence[Segment]) -> None:
+def write_segments(
+    path: Path, layers: Sequence[Volume], segments: Sequence[Segment], geometry: str | None = None
+) -> None:
     """Writes label maps as one segmentation file.
 
     Args:
@@ -137,6 +159,7 @@ def write_segments(path: Path, layers: Sequence[Volume], segments: Sequence[Segm
         layers: label maps on one grid; segments of different layers may overlap. A single one is a label map for any
             reader, several are the components of its voxels.
         segments: at least one.
+        geometry: see reference_geometry; None: what the layers cover.
 
     Raises:
         InputError: if the file cannot be written.
@@ -148,6 +171,9 @@ def write_segments(path: Path, layers: Sequence[Volume], segments: Sequence[Segm
         "Segmentation_MasterRepresentation": "Binary labelmap",
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
+    if geometry is not None:
+        # Name, value and description; Slicer fills in the other parameters.
+        fields["Segmentation_ConversionParameters"] = f"Reference image geometry|{geometry}|&"
     for number, segment in enumerate(segments):
         fields |= {
             f"Segment{number}_ID": segment.identifier,

@@ -1,4 +1,4 @@
-"""Results as nodes of a MRML scene, and volume nodes as Volume. Here alone is RAS spoken; all else is LPS.
+"""Results as nodes of a MRML scene, and volume nodes as Volume. All else speaks LPS.
 
 Everything is in world coordinates: a linear transform above the input counts as part of its position, so that results
 lie where the user sees the scan.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import slicer
@@ -17,7 +17,14 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
 from InnerEarAILib.ear_result import EarResult, ScanResult, Side
-from InnerEarAILib.labyrinth_files import LABELS, SEGMENT_COLOURS, SEGMENT_NAMES, joint_labels, segment_tags
+from InnerEarAILib.labyrinth_files import (
+    LABELS,
+    SEGMENT_COLOURS,
+    SEGMENT_NAMES,
+    joint_labels,
+    reference_geometry,
+    segment_tags,
+)
 from InnerEarAILib.landmark_files import landmark_description
 from InnerEarAILib.result_files import uncertainty_on
 from InnerEarAILib.volume import InputError, Volume
@@ -137,6 +144,22 @@ def write_results(result: ScanResult, input_node: slicer.vtkMRMLScalarVolumeNode
     return nodes
 
 
+def noted_if_moved(result: ScanResult, input_node: slicer.vtkMRMLScalarVolumeNode) -> ScanResult:
+    """The result, with a note where the scan no longer lies as it did when it was read."""
+    try:
+        grid = volume_from_node(input_node).grid
+        is_there = grid.shape == result.grid.shape and np.allclose(grid.affine_lps, result.grid.affine_lps, atol=1e-4)
+    except InputError:
+        is_there = False
+    if is_there:
+        return result
+    note = (
+        f"'{input_node.GetName()}' was moved or changed while it was looked at; the results lie where it was. "
+        "Undo that, or segment it again."
+    )
+    return replace(result, notes=(*result.notes, note))
+
+
 def show_results(nodes: ResultNodes, input_node: slicer.vtkMRMLScalarVolumeNode, overlay_opacity: float = 0.6) -> None:
     """Shows the scan in all slice views with the uncertainty over it, and centres them on the first ear.
 
@@ -159,13 +182,14 @@ def show_results(nodes: ResultNodes, input_node: slicer.vtkMRMLScalarVolumeNode,
 def _add_segmentation(result: ScanResult, input_node: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode:
     node = _add_node(input_node, "vtkMRMLSegmentationNode", "inner ear")
     node.CreateDefaultDisplayNodes()
-    labels = _oriented_image(joint_labels(result.ears))
+    joint = joint_labels(result.ears)
+    labels = _oriented_image(joint)
     # The scan stays the reference for scripts that ask for the segments on its grid. But the grid of the segments is
     # the fine one: with the scan's in the conversion parameter, Slicer would write the whole scan oversampled to it.
     node.SetReferenceImageGeometryParameterFromVolumeNode(input_node)
     node.GetSegmentation().SetConversionParameter(
         slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName(),
-        slicer.vtkSegmentationConverter.SerializeImageGeometry(labels),
+        reference_geometry(joint),
     )
     model = str(result.provenance.get("model", ""))
     for ear in result.ears:

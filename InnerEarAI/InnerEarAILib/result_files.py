@@ -23,6 +23,9 @@ RESULT_FORMAT = "InnerEarAI result 1"
 NOTICE = "For research use; not a medical device."
 """Stands in every result file."""
 
+LONGEST_SHOWN_PATH = 100
+"""Characters of a path that a sentence shows where it is too long to be made; ours."""
+
 _SIDES = ("right", "left")
 
 
@@ -45,18 +48,11 @@ def check_output(directory: Path, name: str, overwrite: bool = False) -> None:
         overwrite: whether earlier results of the same name may go.
 
     Raises:
-        InputError: the folder is a file or cannot be written to, the name is too long for a file, or there are results
-            of this name.
+        InputError: see check_folder; the name is too long for a file, or there are results of this name.
     """
     if name in ("", ".", "..") or name != Path(name).name or "\\" in name:
         raise InputError(f"Results cannot be named “{name}”; choose a name that can be the beginning of a file name.")
-    nearest = directory
-    while not os.path.exists(nearest) and nearest != nearest.parent:
-        nearest = nearest.parent
-    if not nearest.is_dir():
-        raise InputError(f"{nearest} is a file, not a folder; choose another place for the results.")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise InputError(f"You may not write to {nearest}; choose another place for the results.")
+    nearest = check_folder(directory)
     try:
         # Where the folder is yet to be made, the one above it knows how long a name may be.
         existing = [file for file in result_file_names(name) if _is_there(nearest / file) and nearest == directory]
@@ -70,6 +66,40 @@ def check_output(directory: Path, name: str, overwrite: bool = False) -> None:
             f"There are results of {name} in {directory} already ({existing[0]}); "
             "choose another folder, or allow overwriting (--overwrite)."
         )
+
+
+def check_folder(directory: Path) -> Path:
+    """Makes sure that a folder is there or can be made, and may be written to; changes nothing.
+
+    Returns:
+        The folder, or the nearest above it that is there.
+
+    Raises:
+        InputError: a file or a link that leads nowhere is in its place or above it, it may not be written to, or its
+            name is none or too long.
+    """
+    nearest = directory
+    while not os.path.lexists(nearest) and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not os.path.exists(nearest):
+        raise InputError(f"{nearest} is a link that leads nowhere; choose another place for the results.")
+    if not nearest.is_dir():
+        raise InputError(f"{nearest} is a file, not a folder; choose another place for the results.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"You may not write to {nearest}; choose another place for the results.")
+    try:
+        _is_there(directory)
+        for part in directory.relative_to(nearest).parts:
+            _is_there(nearest / part)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", error)
+        raise InputError(f"The folder {_shortened(directory)} cannot be made ({reason}); choose another.") from error
+    return nearest
+
+
+def _shortened(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= LONGEST_SHOWN_PATH else f"{text[: LONGEST_SHOWN_PATH - 1]}…"
 
 
 def _is_there(path: Path) -> bool:
@@ -111,7 +141,7 @@ def write_results(scan_result: ScanResult, directory: Path, name: str, overwrite
             new.mkdir()
             old.mkdir()
             _write_set(scan_result, new, name)
-            return _exchange(new, old, directory, result_file_names(name))
+            return exchange(new, old, directory, result_file_names(name))
     except BaseException as error:
         for folder in reversed(made):
             with suppress(OSError):  # no longer empty: someone else works there too
@@ -204,8 +234,18 @@ def _write_set(scan_result: ScanResult, folder: Path, name: str) -> None:
     write_json(folder / f"{name}_result.json", result_summary(scan_result))
 
 
-def _exchange(new: Path, old: Path, directory: Path, names: tuple[str, ...]) -> tuple[Path, ...]:
-    """Sets the files of `directory` aside into `old` and moves those of `new` in; undone if it fails half-way."""
+def exchange(new: Path, old: Path, directory: Path, names: tuple[str, ...]) -> tuple[Path, ...]:
+    """Sets the files of a folder aside and moves new ones in; undone if it fails half-way.
+
+    Args:
+        new: folder of the new files.
+        old: empty folder for those set aside, on the same disk.
+        directory: where they are to stand.
+        names: of all files that belong to the set, old or new; others stay as they are.
+
+    Returns:
+        The new files, in the order of names.
+    """
     moved: list[tuple[Path, Path]] = []
 
     def move(source: Path, target: Path) -> None:
@@ -228,7 +268,7 @@ def _exchange(new: Path, old: Path, directory: Path, names: tuple[str, ...]) -> 
 
 def _make_folder(directory: Path) -> list[Path]:
     """Makes a folder with its parents; says which were not there before, topmost first."""
-    missing = [path for path in (directory, *directory.parents) if not path.exists()][::-1]
+    missing = [path for path in (directory, *directory.parents) if not os.path.exists(path)][::-1]
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -43,6 +43,10 @@ class ScriptedLoadableModuleWidget:
     def cleanup(self) -> None:
         """The panel's class overrides this."""
 
+    def onReload(self) -> None:  # noqa: N802
+        """What the button *Reload* of developers does."""
+        slicer.util.reloadScriptedModule(self.moduleName)
+
     def resourcePath(self, name: str) -> str:  # noqa: N802
         """The path of a file in the module's folder Resources."""
         return str(Path(sys.modules[type(self).__module__].__file__).parent / "Resources" / name)

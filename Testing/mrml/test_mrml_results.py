@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from host.runtime import Host
 from InnerEarAILib import mrml
+from InnerEarAILib.labyrinth_files import EDITABLE_MARGIN_MM
 from InnerEarAILib.mrml import volume_from_node, write_results
 from InnerEarAILib.result_files import write_results as write_files
 from InnerEarAILib.volume import Volume
@@ -299,3 +300,46 @@ def tag(segment: slicer.vtkSegment, name: str) -> str:
     value = vtk.reference("")
     assert segment.GetTag(name, value), f"no tag {name}"
     return str(value)
+
+
+def editable_box_ras(segmentation: slicer.vtkMRMLSegmentationNode) -> np.ndarray:
+    """First and last place (2, 3) that Slicer's Segment Editor lets a user draw at."""
+    geometry = slicer.vtkSegmentationConverter
+    text = segmentation.GetSegmentation().GetConversionParameter(geometry.GetReferenceImageGeometryParameterName())
+    image = slicer.vtkOrientedImageData()
+    assert geometry.DeserializeImageGeometry(text, image, False)
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    corners = np.array(image.GetExtent()).reshape(3, 2).T
+    ends = np.c_[corners, [1, 1]] @ slicer.util.arrayFromVTKMatrix(matrix).T
+    return np.sort(ends[:, :3], axis=0)
+
+
+@pytest.mark.parametrize("way", ["written", "saved and loaded", "the shell's file"])
+def test_a_missing_canal_can_be_drawn_in_the_segment_editor(add_scan, result_for, tmp_path, way):
+    scan = add_scan(ijk_to_ras=np.diag([-0.5, -0.5, 0.5, 1.0]))
+    result = result_for(volume_from_node(scan).grid, ("right",))
+    if way == "the shell's file":
+        files = write_files(result, tmp_path, "CT")
+        segmentation = slicer.util.loadSegmentation(str(files[0]))
+    else:
+        segmentation = write_results(result, scan).segmentation
+    if way == "saved and loaded":
+        slicer.util.saveNode(segmentation, str(tmp_path / "one.seg.nrrd"))
+        segmentation = slicer.util.loadSegmentation(str(tmp_path / "one.seg.nrrd"))
+    found = labelled_places(result.ears[0].segmentation) * (-1, -1, 1)
+    low, high = editable_box_ras(segmentation)
+    assert (found.min(0) - low >= EDITABLE_MARGIN_MM - 1e-6).all()
+    assert (high - found.max(0) >= EDITABLE_MARGIN_MM - 1e-6).all()
+    editor = slicer.vtkMRMLSegmentEditorNode()
+    slicer.mrmlScene.AddNode(editor)
+    editor.SetAndObserveSegmentationNode(segmentation)
+    editor.SetAndObserveSourceVolumeNode(scan)
+    logic = slicer.vtkSlicerSegmentEditorLogic()
+    logic.SetMRMLScene(slicer.mrmlScene)
+    logic.SetSegmentEditorNode(editor)
+    text = logic.GetReferenceImageGeometryStringFromSegmentation(segmentation.GetSegmentation())
+    image = slicer.vtkOrientedImageData()
+    slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, image, False)
+    edges = np.array(image.GetDimensions()) * image.GetSpacing()
+    assert (edges >= np.ptp(found, axis=0) + 2 * EDITABLE_MARGIN_MM - 1e-6).all()

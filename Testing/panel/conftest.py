@@ -15,6 +15,7 @@ import slicer
 from PySide6 import QtCore
 
 from host.panel_window import PanelWindow
+from host.pictures import SliceView
 from host.runtime import Host
 from InnerEarAILib.mrml import RAS_FROM_LPS
 from InnerEarAILib.panel import probe, run
@@ -24,7 +25,7 @@ from InnerEarAILib.scan_result_files import write_scan_result
 from InnerEarAILib.time_estimate import Speed
 from InnerEarAILib.volume import Grid
 from library.scans import painted_ear, scan_result
-from panel.driving import LINES, SCAN_AFFINE_RAS, SCAN_SHAPE_KJI, WORKER, add_scan
+from panel.driving import LINES, SCAN_AFFINE_RAS, SCAN_SHAPE_KJI, WORKER, add_ears, add_scan
 
 TESTING = Path(__file__).resolve().parents[1]
 
@@ -132,3 +133,16 @@ def probe_says(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(probe, "python_command", lambda *arguments: [sys.executable, "-c", script])
 
     return say
+
+
+@pytest.fixture
+def views(panel: PanelWindow) -> dict[str, SliceView]:
+    """Three slice views."""
+    return {orientation: SliceView(panel.host, orientation) for orientation in ("Axial", "Coronal", "Sagittal")}
+
+
+@pytest.fixture
+def segmented(panel: PanelWindow, views: dict[str, SliceView], scan: slicer.vtkMRMLScalarVolumeNode) -> PanelWindow:
+    """The panel with two ears in a scan called CT."""
+    add_ears(panel, scan)
+    return panel

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import slicer
 import slicer.util
 
 from host.panel_window import PanelWindow
+from InnerEarAILib.mrml import volume_from_node
+from library.scans import painted_ear, scan_result
 
 LONGEST_WAIT_SECONDS = 30
 
@@ -97,3 +102,32 @@ def node_ids() -> set[str]:
     """What is in the scene."""
     scene = slicer.mrmlScene
     return {scene.GetNthNode(number).GetID() for number in range(scene.GetNumberOfNodes())}
+
+
+def add_ears(
+    panel: PanelWindow, node: slicer.vtkMRMLScalarVolumeNode, sides: Sequence[str] = ("right", "left"), **ear: Any
+) -> None:
+    """Adds what a run would have found, without a child process."""
+    grid = volume_from_node(node).grid
+    places = {"right": grid.centre_lps - np.array([8, 0, 0]), "left": grid.centre_lps + np.array([8, 0, 0])}
+    ears = [painted_ear(side, places[side], 0.4, **ear) for side in sides]
+    panel.widget.logic.addResult(scan_result(ears, "CT", grid), node)
+    panel.settle()
+
+
+def shown(panel: PanelWindow) -> list[str]:
+    """The texts in the results, as they stand."""
+    ears = panel.widget.panel._results._ears
+    return [child.text for child in ears.children() if hasattr(child, "text")]
+
+
+def button(panel: PanelWindow, name: str) -> Any:
+    """A button in the results."""
+    return next(child for child in panel.widget.panel._results._ears.children() if getattr(child, "name", "") == name)
+
+
+def save_into(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Lets the user choose this folder, or none."""
+    import qt
+
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *arguments: str(folder) if folder.name else "")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from host.panel_window import PanelWindow
-from InnerEarAILib.panel import computer_watch
+from InnerEarAILib.panel import computer, computer_watch
 from InnerEarAILib.panel.computer import Computer
 from InnerEarAILib.time_estimate import Speed
 from panel.conftest import COMPUTER
@@ -194,3 +194,12 @@ def test_what_is_kept_comes_back_and_what_is_damaged_counts_as_nothing():
         assert Computer.from_json(text) is None
     slower = Speed("clinical", "cpu", "float32", 9.0)
     assert COMPUTER.with_speed(slower).speeds == (COMPUTER.speeds[1], slower)
+
+
+def test_without_a_locator_the_panel_says_what_to_choose(panel, scan, monkeypatch):
+    without = [card for card in computer.list_models() if card.role == "segmenter"]
+    monkeypatch.setattr(computer, "list_models", lambda: without)
+    panel.widget.enter()
+    panel.widget.ui.segmentButton.click()
+    assert "choose the whole scan to look at" in panel.widget.ui.statusLabel.text
+    assert "locator" in panel.widget.ui.modelHint.text

@@ -100,6 +100,25 @@ def test_pressing_the_button_during_the_installation_starts_no_second_one(
     assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 1
 
 
+def test_a_scene_that_is_closed_during_the_installation_starts_nothing(
+    panel, scan, installed, asked, calls, answers, monkeypatch
+):
+    def pip_ensure(*arguments, **choices):
+        panel.widget.exit()
+        panel.parent.isEntered = False
+        slicer.mrmlScene.Clear()
+        panel.settle()
+        installed["safetensors"] = "0.8"
+
+    monkeypatch.setattr(sys.modules["slicer.packaging"], "pip_ensure", pip_ensure)
+    answers(FINDS_TWO_EARS)
+    panel.widget.ui.segmentButton.click()
+    assert panel.widget.panel._run is None
+    panel.parent.isEntered = True
+    panel.widget.enter()
+    assert "Load a CT" in panel.widget.ui.statusLabel.text
+
+
 def test_what_is_there_is_not_asked_for_again(panel, scan, installed, asked, calls, answers):
     installed["torch"] = "2.12.0"
     answers(FINDS_TWO_EARS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import pytest
 import slicer
 import slicer.util
 
@@ -35,6 +36,28 @@ def test_reloading_ends_a_run_and_gives_a_panel_with_the_same_choices(panel, sca
     assert ui.inputSelector.currentNode() is scan
     answers(FINDS_TWO_EARS)
     assert "Found" in finish(panel)
+
+
+@pytest.fixture
+def library_as_before():
+    """The library's modules of the other tests, once more when the test is over."""
+    before = {name: module for name, module in sys.modules.items() if name.startswith("InnerEarAI")}
+    yield
+    for name in [name for name in sys.modules if name.startswith("InnerEarAI")]:
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+def test_developers_reload_takes_up_the_library_as_it_is_on_the_disk(panel, scan, library_as_before):
+    before = sys.modules["InnerEarAILib.panel.hints"]
+    slicer.modules.innerearai.widgetRepresentation = lambda: panel.parent
+    slicer.modules.InnerEarAIWidget = panel.widget
+    panel.parent.reload = panel.open
+    panel.widget.moduleName = "InnerEarAI"
+    panel.widget.onReload()
+    panel.settle()
+    assert sys.modules["InnerEarAILib.panel.hints"] is not before
+    assert panel.widget.ui.segmentButton.enabled
 
 
 def test_the_old_panel_no_longer_follows_the_scene(panel, scan, monkeypatch):

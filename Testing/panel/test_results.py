@@ -2,50 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
-import pytest
 import slicer
 import slicer.util
 
-from host.pictures import SliceView
 from InnerEarAI import InnerEarAILogic
 from InnerEarAILib.mrml import volume_from_node
-from InnerEarAILib.panel.run_record import SUMMARY, latest_run, summary_as_corrected
 from library.scans import painted_ear, scan_result
-from panel.driving import add_scan, node_ids
-
-
-@pytest.fixture
-def views(panel):
-    return {orientation: SliceView(panel.host, orientation) for orientation in ("Axial", "Coronal", "Sagittal")}
-
-
-def add_ears(panel, node, sides=("right", "left"), **ear):
-    """Adds what a run would have found, without a child process."""
-    grid = volume_from_node(node).grid
-    places = {"right": grid.centre_lps - np.array([8, 0, 0]), "left": grid.centre_lps + np.array([8, 0, 0])}
-    ears = [painted_ear(side, places[side], 0.4, **ear) for side in sides]
-    panel.widget.logic.addResult(scan_result(ears, "CT", grid), node)
-    panel.settle()
-
-
-@pytest.fixture
-def segmented(panel, views, scan):
-    add_ears(panel, scan)
-    return panel
-
-
-def shown(panel) -> list[str]:
-    """The texts in the results, as they stand."""
-    ears = panel.widget.panel._results._ears
-    return [child.text for child in ears.children() if hasattr(child, "text")]
-
-
-def button(panel, name):
-    return next(child for child in panel.widget.panel._results._ears.children() if getattr(child, "name", "") == name)
+from panel.driving import add_ears, add_scan, button, node_ids, shown
 
 
 def centre_of(views) -> np.ndarray:
@@ -204,143 +168,40 @@ def test_a_run_of_the_console_stands_in_the_panel_too(panel, scan):
     assert any("Left ear" in text for text in shown(panel))
 
 
-def save_into(monkeypatch, folder: Path) -> None:
-    import qt
-
-    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *arguments: str(folder) if folder.name else "")
-
-
-def test_save_all_writes_the_nodes_as_they_are_now(segmented, tmp_path, monkeypatch):
-    slicer.util.getNode("CT left landmarks").SetNthControlPointPosition(0, 1.0, 2.0, 3.0)
-    save_into(monkeypatch, tmp_path)
-    segmented.widget.ui.saveButton.click()
-    names = {"CT_labyrinth.seg.nrrd", "CT_landmarks_right.mrk.json", "CT_landmarks_left.mrk.json"}
-    names |= {"CT_uncertainty.nrrd", "CT_result.json"}
-    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == names
-    assert "Saved 5 files" in segmented.widget.ui.statusLabel.text
-    saved = json.loads((tmp_path / "CT_landmarks_left.mrk.json").read_text())
-    np.testing.assert_allclose(saved["markups"][0]["controlPoints"][0]["position"], (-1, -2, 3))
-    storage = slicer.util.getNode("CT left landmarks").GetStorageNode()
-    assert Path(storage.GetFileName()) == tmp_path / "CT_landmarks_left.mrk.json"
+def test_a_second_run_hides_the_surfaces_and_points_of_the_first(panel, scan):
+    add_ears(panel, scan)
+    add_ears(panel, scan)
+    for name, is_shown in (("CT inner ear", False), ("CT left landmarks", False), ("CT inner ear_1", True)):
+        assert bool(slicer.util.getNode(name).GetDisplayNode().GetVisibility()) == is_shown, name
 
 
-def test_saving_twice_asks_before_it_replaces(segmented, tmp_path, monkeypatch):
-    save_into(monkeypatch, tmp_path)
-    segmented.widget.ui.saveButton.click()
-    (tmp_path / "CT_result.json").write_text("mine")
-    asked = []
-    monkeypatch.setattr(
-        slicer.util, "confirmOkCancelDisplay", lambda text, **more: asked.append(text) or len(asked) > 1
-    )
-    segmented.widget.ui.saveButton.click()
-    assert (tmp_path / "CT_result.json").read_text() == "mine"
-    segmented.widget.ui.saveButton.click()
-    assert json.loads((tmp_path / "CT_result.json").read_text())["ears"]
-    assert len(asked) == 2
-
-
-def test_saving_where_nothing_can_be_written_says_so(segmented, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    save_into(monkeypatch, tmp_path / "file")
-    segmented.widget.ui.saveButton.click()
-    assert "cannot be written" in segmented.widget.ui.statusLabel.text
-
-
-def test_not_choosing_a_folder_saves_nothing(segmented, monkeypatch):
-    save_into(monkeypatch, Path())
-    said = segmented.widget.ui.statusLabel.text
-    segmented.widget.ui.saveButton.click()
-    assert segmented.widget.ui.statusLabel.text == said
-
-
-def saved_summary(panel, folder, monkeypatch):
-    save_into(monkeypatch, folder)
-    panel.widget.ui.saveButton.click()
-    return json.loads((folder / "CT_result.json").read_text())
-
-
-def test_what_nobody_has_corrected_is_saved_as_the_run_found_it(segmented, tmp_path, monkeypatch):
-    found = segmented.widget.panel._results.record.summary
-    saved = saved_summary(segmented, tmp_path, monkeypatch)
-    assert [ear.pop("corrected") for ear in saved["ears"]] == [[], []]
-    assert saved == json.loads(json.dumps(found))
-
-
-def test_a_point_that_was_moved_is_saved_where_it_is_and_without_a_confidence(segmented, tmp_path, monkeypatch):
-    landmarks = slicer.util.getNode("CT left landmarks")
-    landmarks.SetNthControlPointPosition(0, 1.0, 2.0, 3.0)
-    saved = saved_summary(segmented, tmp_path, monkeypatch)
-    right, left = saved["ears"]
-    moved, *others = left["landmarks"]
-    assert moved == {"name": "helicotrema", "position_lps": [-1, -2, 3], "confidence": None, "scatter_mm": None}
-    assert [round(point["confidence"], 3) for point in others] == [0.8, 0.7]
-    beside = json.loads((tmp_path / "CT_landmarks_left.mrk.json").read_text())["markups"][0]["controlPoints"]
-    for point, in_file in zip(left["landmarks"], beside, strict=True):
-        np.testing.assert_allclose(point["position_lps"], in_file["position"])
-    expected = np.linalg.norm(np.array(others[0]["position_lps"]) - (-1, -2, 3))
-    assert left["distances_mm"]["helicotrema–oval window"] == pytest.approx(expected)
-    assert (right["corrected"], left["corrected"]) == ([], ["helicotrema"])
-    assert "Corrected after the run: helicotrema (left)." in saved["notes"][-1]
-    assert "before the corrections" in saved["notes"][-1]
-
-
-def test_points_that_were_deleted_and_set_are_saved_so(panel, scan, tmp_path, monkeypatch):
-    add_ears(panel, scan, unfound=("oval window",))
-    right = slicer.util.getNode("CT right landmarks")
-    right.SetNthControlPointPosition(1, 4.0, 5.0, 6.0)
-    right.UnsetNthControlPointPosition(2)
-    slicer.mrmlScene.RemoveNode(slicer.util.getNode("CT left landmarks"))
-    panel.settle()
-    saved = saved_summary(panel, tmp_path, monkeypatch)
-    assert saved["ears"][0]["landmarks"][1]["position_lps"] == [-4, -5, 6]
-    assert saved["ears"][0]["landmarks"][2]["position_lps"] is None
-    assert list(saved["ears"][0]["distances_mm"]) == ["helicotrema–oval window"]
-    assert [point["position_lps"] for point in saved["ears"][1]["landmarks"]] == [None, None, None]
-    assert saved["ears"][0]["corrected"] == ["oval window", "round window"]
-    # The oval window was not found by the run either.
-    assert saved["ears"][1]["corrected"] == ["helicotrema", "round window"]
-
-
-def test_a_segment_that_was_edited_is_saved_with_its_volume_as_it_is(segmented, tmp_path, monkeypatch):
-    segmentation = slicer.util.getNode("CT inner ear")
-    before = segmented.widget.panel._results.record.summary["ears"][1]["volume_mm3"]
-    voxels = slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentation, "left")
-    places = np.argwhere(voxels == 2)
-    for k, j, i in places[: len(places) // 4]:
-        voxels[k, j, i] = 0
-    slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentation, "left")
-    segmentation.GetSegmentation().GetSegment("left").Modified()
-    saved = saved_summary(segmented, tmp_path, monkeypatch)
-    right, left = saved["ears"]
-    assert left["volume_mm3"] == pytest.approx(0.75 * before, rel=1e-3)
-    assert (right["corrected"], left["corrected"]) == ([], ["labyrinth"])
-    assert "Corrected after the run: labyrinth (left)." in saved["notes"][-1]
-
-
-def test_a_volume_that_the_segments_voxels_only_come_near_is_no_correction(segmented):
-    """As on the scan's own voxels."""
-    segmentation = slicer.util.getNode("CT inner ear")
-    summary = json.loads(segmentation.GetAttribute(SUMMARY))
-    for ear in summary["ears"]:
-        ear["volume_mm3"] *= 1.03
-    segmentation.SetAttribute(SUMMARY, json.dumps(summary))
-    saved = summary_as_corrected(latest_run(slicer.mrmlScene, slicer.util.getNode("CT")))
-    assert [ear["corrected"] for ear in saved["ears"]] == [[], []]
-    assert [ear["volume_mm3"] for ear in saved["ears"]] == [ear["volume_mm3"] for ear in summary["ears"]]
-
-
-def test_a_segment_that_was_deleted_has_no_volume(segmented, tmp_path, monkeypatch):
-    slicer.util.getNode("CT inner ear").GetSegmentation().RemoveSegment("right")
-    right, left = saved_summary(segmented, tmp_path, monkeypatch)["ears"]
-    assert (right["volume_mm3"], right["corrected"]) == (0, ["labyrinth"])
-    assert left["corrected"] == []
-
-
-def test_a_scene_that_was_saved_and_opened_again_counts_as_uncorrected(segmented, tmp_path, monkeypatch):
-    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
-    slicer.mrmlScene.Clear()
-    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+def test_results_whose_scan_was_deleted_can_still_be_removed(segmented, scan):
+    slicer.mrmlScene.RemoveNode(scan)
     segmented.settle()
-    saved = saved_summary(segmented, tmp_path, monkeypatch)
-    assert [ear["corrected"] for ear in saved["ears"]] == [[], []]
-    assert len(saved["notes"]) == 1
+    segmented.widget.enter()
+    segmented.settle()
+    assert segmented.widget.ui.inputSelector.currentNode() is None
+    assert segmented.widget.ui.resultsButton.visible
+    segmented.widget.ui.removeButton.click()
+    segmented.settle()
+    assert not slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+
+
+def test_a_scan_that_moves_while_it_is_looked_at_is_told_of(panel, scan):
+    grid = volume_from_node(scan).grid
+    result = scan_result([painted_ear("left", grid.centre_lps)], "CT", grid)
+    scan.SetOrigin(100.0, 0.0, 0.0)
+    nodes = panel.widget.logic.addResult(result, scan)
+    assert "results lie where it was" in nodes.result.notes[-1]
+    assert "results lie where it was" in nodes.segmentation.GetAttribute("InnerEarAI.notes")
+
+
+def test_the_first_ct_is_chosen_and_nothing_that_is_none(panel):
+    zeros = np.zeros((4, 4, 4), np.int16)
+    slicer.util.addVolumeFromArray(zeros, nodeClassName="vtkMRMLLabelMapVolumeNode")
+    slicer.util.addVolumeFromArray(np.zeros((4, 4, 4, 3), np.uint8), nodeClassName="vtkMRMLVectorVolumeNode")
+    panel.widget.enter()
+    assert panel.widget.ui.inputSelector.currentNode() is None
+    scan = slicer.util.addVolumeFromArray(zeros, name="CT")
+    panel.widget.enter()
+    assert panel.widget.ui.inputSelector.currentNode() is scan

@@ -124,10 +124,20 @@ def test_no_ear_is_said_with_a_question(panel, scan, answers, tmp_path):
         ('say("error", kind="unexpected", sentence="A bug.")', ["A bug.", "report it"], True),
         ("os._exit(3)", ["crashed (exit code 3)", "another device"], True),
         ("os.kill(os.getpid(), 9)", ["exit code -9", "memory ran out", "crop the scan", "report it"], True),
+        ("import no_such_module", ["No module named 'no_such_module'", "Slicer did not", "report it"], True),
         ("os._exit(1)", ["exit code 1", "memory ran out", "crop the scan", "another device", "report it"], True),
         ('say("result", path=folder + "/result.npz", seconds=1)', ["The result could not be read"], True),
     ],
-    ids=["input", "memory", "bug", "crash", "killed", "killed behind Slicer's launcher", "result lost"],
+    ids=[
+        "input",
+        "memory",
+        "bug",
+        "crash",
+        "killed",
+        "nothing to import",
+        "killed behind Slicer's launcher",
+        "result lost",
+    ],
 )
 def test_a_failure_is_a_sentence_with_a_way_out_and_the_scene_stays(panel, scan, answers, body, words, log_is_offered):
     if "kill" in body and os.name == "nt":

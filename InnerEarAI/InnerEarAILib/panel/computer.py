@@ -98,6 +98,11 @@ class Computer:
             InputError, ModelError: as the run would.
         """
         cards = {card.name: card for card in list_models()}
+        if options.resolved().locate and "locator" not in cards:
+            raise ModelError(
+                "The model 'locator', which finds the ears in a scan, is not installed; choose the whole scan to look "
+                "at (Advanced)."
+            )
         device = self.device_for(options.device)
         card = chosen_card(grid, options.model, device, cards.values())
         speeds = {speed.model: speed for speed in self.speeds if speed.device == device}

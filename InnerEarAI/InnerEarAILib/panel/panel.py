@@ -17,6 +17,7 @@ from InnerEarAILib.panel import hints
 from InnerEarAILib.panel.computer import chosen_card
 from InnerEarAILib.panel.computer_watch import ComputerWatch
 from InnerEarAILib.panel.controls import Controls, options_of
+from InnerEarAILib.panel.corrections import summary_as_corrected
 from InnerEarAILib.panel.installation import (
     InstallationError,
     consent_to,
@@ -27,7 +28,8 @@ from InnerEarAILib.panel.installation import (
 from InnerEarAILib.panel.log_window import log_header, show_log
 from InnerEarAILib.panel.results_view import ResultsView
 from InnerEarAILib.panel.run import Outcome, Run
-from InnerEarAILib.panel.run_record import latest_run, remove_run, save_run
+from InnerEarAILib.panel.run_record import latest_run, remove_run
+from InnerEarAILib.panel.saving import save_run
 from InnerEarAILib.result_files import NOTICE
 from InnerEarAILib.scan_checks import check_size, check_spacing
 from InnerEarAILib.segmenter_options import SegmenterOptions
@@ -38,6 +40,16 @@ LOOK_AGAIN_MILLISECONDS = 100
 
 LOGGED_KINDS = ("model", "memory", "unexpected", "crash")
 """Failures of which the log is offered."""
+
+
+def volumes_to_choose(scene: Any) -> list[Any]:
+    """The volumes that may be a CT: neither label maps, nor colour or vector images, nor a run's uncertainty."""
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene)
+    return [
+        node
+        for node in volumes
+        if node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetAttribute(f"{ATTRIBUTE_PREFIX}model")
+    ]
 
 
 class Panel:
@@ -59,7 +71,7 @@ class Panel:
         self._cancelling = self._installing = self._refresh_is_due = self._closed = False
         self._computer = ComputerWatch()
         self._controls = Controls(ui, self._on_choice)
-        self._results = ResultsView(ui)
+        self._results = ResultsView(ui, self._refresh_soon)
         self._timer = qt.QTimer()
         self._timer.interval = LOOK_AGAIN_MILLISECONDS
         self._timer.connect("timeout()", self._look_again)
@@ -92,9 +104,7 @@ class Panel:
         """Nodes came or went: looks at them once all have come or gone."""
         if self._run is not None and not slicer.mrmlScene.IsNodePresent(self._run_node):
             self.abandon(_("Cancelled, as the scan was removed from the scene."))
-        if not self._refresh_is_due:
-            self._refresh_is_due = True
-            qt.QTimer.singleShot(0, self._refresh_when_due)
+        self._refresh_soon()
 
     def abandon(self, reason: str) -> None:
         """Ends a run at once and says why, without a trace in the scene; with no run, forgets what was said last."""
@@ -108,6 +118,7 @@ class Panel:
         self._computer.stop()
         self._forget_run()
         self.set_parameters(None)
+        self._results.show(None)
 
     def _on_choice(self, name: str, value: Any) -> None:
         if self._parameters is None or self._run is not None:
@@ -128,7 +139,8 @@ class Panel:
 
     def _start(self) -> None:
         self._message, self._log = "", ""
-        if not self._everything_is_installed():
+        if not self._everything_is_installed() or self._parameters is None:
+            # While packages are installed the user may close the scene.
             return
         volume, problem = self._scan()
         if volume is None:
@@ -145,7 +157,7 @@ class Panel:
         try:
             self._run = Run(volume, options, self._computer.may_use_gpu(options["device"]))
         except OSError as error:
-            self._message = _("The computation could not be started ({error}); is the disk full?").format(error=error)
+            self._message = _("The computation could not be started ({error}).").format(error=error)
             return
         self._run_node, self._cancelling = self._parameters.inputVolume, False
         self._timer.start()
@@ -207,7 +219,7 @@ class Panel:
 
     def _add(self, outcome: Outcome, run: Run, node: Any) -> None:
         try:
-            self._logic.addResult(outcome.result, node)
+            notes = self._logic.addResult(outcome.result, node).result.notes
         except InputError as error:
             self._message = str(error)
         except Exception as error:  # whatever Slicer may raise: the panel goes on, and the log has it
@@ -217,7 +229,7 @@ class Panel:
             sides = [_("right") if ear.side == "right" else _("left") for ear in outcome.result.ears]
             found = _("Found in {time}: the {sides} ear.") if len(sides) == 1 else _("Found in {time}: {sides} ear.")
             found = found.format(time=in_words(run.seconds), sides=_(" and ").join(sides))
-            self._message = "\n".join([found, *outcome.result.notes])
+            self._message = "\n".join([found, *notes])
         self._computer.learn(outcome.result.provenance)
 
     def _forget_run(self) -> None:
@@ -231,7 +243,8 @@ class Panel:
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Save the results into"))
         if record is None or not folder:
             return
-        name = self._parameters.inputVolume.GetName()
+        scan = self._parameters.inputVolume
+        name = (scan or record.segmentation).GetName()
         try:
             try:
                 files = save_run(record, Path(folder), name)
@@ -246,16 +259,22 @@ class Panel:
         self._refresh()
 
     def _on_remove(self) -> None:
-        if self._results.record is not None:
-            remove_run(self._results.record)
-            self._message = _("The results were removed from the scene.")
-            self._refresh()
+        record = self._results.record
+        if record is None:
+            return
+        corrected = any(ear["corrected"] for ear in summary_as_corrected(record)["ears"])
+        question = _("The results have been corrected by hand. Remove them with the corrections?")
+        if corrected and not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Remove results?")):
+            return
+        remove_run(record)
+        self._message = _("The results were removed from the scene.")
+        self._refresh()
 
     def _scan(self) -> tuple[Volume | None, str]:
         """The scan that is chosen; or None, and what to do."""
         node = self._parameters.inputVolume
         if node is None or not slicer.mrmlScene.IsNodePresent(node):
-            if slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode") is None:
+            if not volumes_to_choose(slicer.mrmlScene):
                 return None, _(
                     "Load a CT of a temporal bone or a head: drag it into Slicer, or draw a phantom in the module "
                     "Sample Data."
@@ -271,6 +290,11 @@ class Panel:
         except InputError as error:
             return None, str(error)
         return volume, ""
+
+    def _refresh_soon(self) -> None:
+        if not self._refresh_is_due:
+            self._refresh_is_due = True
+            qt.QTimer.singleShot(0, self._refresh_when_due)
 
     def _refresh_when_due(self) -> None:
         self._refresh_is_due = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import qt
@@ -11,6 +11,7 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from InnerEarAILib.labyrinth_files import SEGMENT_COLOURS
+from InnerEarAILib.panel.corrections import LABYRINTH, control_point, summary_as_corrected
 from InnerEarAILib.panel.run_record import RunRecord
 
 UNCERTAINTY_OPACITY = 0.6
@@ -21,11 +22,14 @@ class ResultsView:
 
     Args:
         ui: the widgets by name.
+        on_moved: called when the user has moved a point.
     """
 
-    def __init__(self, ui: Any) -> None:
-        self._ui = ui
+    def __init__(self, ui: Any, on_moved: Callable[[], None]) -> None:
+        self._ui, self._on_moved = ui, on_moved
+        self._observations: list[tuple[Any, int]] = []
         self._ears: Any = None
+        self._ears_now: list[dict[str, Any]] | None = None
         self._shown: tuple | None = None
         self.record: RunRecord | None = None
         ui.show3DButton.connect("clicked()", self._switch_3d)
@@ -34,6 +38,8 @@ class ResultsView:
     def show(self, record: RunRecord | None) -> None:
         """Shows a run's results, or hides the section where there are none."""
         self.record = record
+        self._follow_points()
+        self._ears_now = None if record is None else summary_as_corrected(record)["ears"]
         self._ui.resultsButton.visible = record is not None
         shown = self._what_is_shown()
         if shown == self._shown:
@@ -57,7 +63,7 @@ class ResultsView:
         self._ears = qt.QWidget()
         layout = qt.QVBoxLayout(self._ears)
         layout.setContentsMargins(0, 0, 0, 0)
-        for ear in record.summary["ears"]:
+        for ear in self._ears_now:
             self._add_ear(layout, ear)
         self._ui.earsWidget.layout().addWidget(self._ears)
         self._follow_display()
@@ -66,17 +72,38 @@ class ResultsView:
         if self.record is None:
             return None
         names = tuple((node.GetID(), node.GetName()) for node in self.record.nodes())
-        ears = self.record.summary["ears"]
-        there = tuple(self._is_there(ear["side"], n) for ear in ears for n in range(len(ear["landmarks"])))
-        return names, there
+        # Where a corrected point lies is not shown, that it was corrected is.
+        told = [
+            (ear["volume_mm3"], ear["corrected"], [_certainty(one) for one in ear["landmarks"]])
+            for ear in self._ears_now
+        ]
+        return names, told
+
+    def _follow_points(self) -> None:
+        """Hears of every point of the present run that the user lets go, removes or sets."""
+        for node, tag in self._observations:
+            node.RemoveObserver(tag)
+        nodes = [] if self.record is None else self.record.landmarks.values()
+        markups = slicer.vtkMRMLMarkupsNode
+        events = (
+            markups.PointEndInteractionEvent,
+            markups.PointPositionDefinedEvent,
+            markups.PointPositionUndefinedEvent,
+        )
+        self._observations = [
+            (node, node.AddObserver(event, lambda caller, event: self._on_moved()))
+            for node in nodes
+            for event in events
+        ]
 
     def _add_ear(self, layout: Any, ear: Mapping[str, Any]) -> None:
         side = ear["side"]
         red, green, blue = (round(255 * part) for part in SEGMENT_COLOURS[side])
         title = qt.QLabel()
-        title.text = _("<b>{ear}</b>, labyrinth {volume:.0f} mm³").format(
-            ear=_("Right ear") if side == "right" else _("Left ear"), volume=ear["volume_mm3"]
-        )
+        said = _("<b>{ear}</b>, labyrinth {volume:.0f} mm³")
+        if LABYRINTH in ear["corrected"]:
+            said = _("<b>{ear}</b>, labyrinth {volume:.0f} mm³ (corrected)")
+        title.text = said.format(ear=_("Right ear") if side == "right" else _("Left ear"), volume=ear["volume_mm3"])
         title.text = f'<span style="color: rgb({red}, {green}, {blue})">■</span> {title.text}'
         jump = qt.QPushButton(_("Jump to"))
         jump.name = f"jumpTo_{side}"
@@ -92,8 +119,9 @@ class ResultsView:
             point = qt.QPushButton(landmark["name"])
             point.name = f"landmark_{side}_{number}"
             point.toolTip = _("Centres the views on this point")
-            point.enabled = self._is_there(side, number)
-            point.connect("clicked()", lambda number=number: self._jump_to_landmark(side, number))
+            name = landmark["name"]
+            point.enabled = control_point(self.record, side, name) is not None
+            point.connect("clicked()", lambda name=name: self._jump_to_landmark(side, name))
             grid.addWidget(point, number, 0)
             grid.addWidget(qt.QLabel(_certainty(landmark)), number, 1)
         layout.addLayout(grid)
@@ -126,20 +154,15 @@ class ResultsView:
             for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
         )
 
-    def _is_there(self, side: str, number: int) -> bool:
-        node = self.record.landmarks.get(side)
-        if node is None or number >= node.GetNumberOfControlPoints():
-            return False
-        return node.GetNthControlPointPositionStatus(number) == slicer.vtkMRMLMarkupsNode.PositionDefined
-
     def _jump_to_ear(self, side: str) -> None:
         centre_ras = self.record.segmentation.GetSegmentCenterRAS(side)
         if centre_ras is not None:
             slice_node = slicer.vtkMRMLSliceNode
             slice_node.JumpAllSlices(slicer.mrmlScene, *centre_ras, slice_node.CenteredJumpSlice)
 
-    def _jump_to_landmark(self, side: str, number: int) -> None:
-        if self._is_there(side, number):
+    def _jump_to_landmark(self, side: str, name: str) -> None:
+        number = control_point(self.record, side, name)
+        if number is not None:
             node_id = self.record.landmarks[side].GetID()
             logic = slicer.modules.markups.logic()
             logic.JumpSlicesToNthPointInMarkup(node_id, number, True)
@@ -170,6 +193,8 @@ class ResultsView:
 def _certainty(landmark: Mapping[str, Any]) -> str:
     if landmark["position_lps"] is None:
         return _("not found")
+    if landmark["confidence"] is None:
+        return _("placed by hand")
     text = _("confidence {confidence:.2f}").format(confidence=landmark["confidence"])
     if landmark["scatter_mm"] is None:
         return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import time
@@ -109,7 +110,7 @@ class Run:
             return self._with_result(Path(self._last["path"]))
         if self._last.get("event") == "error":
             return Outcome(self._last["kind"], _with_way_out(self._last, self._may_use_gpu))
-        return Outcome("crash", _crash_sentence(self._child.exit_code))
+        return Outcome("crash", _crash_sentence(self._child.exit_code, self._child.log()))
 
     def cancel(self) -> None:
         """Stops the work; `poll` gives the outcome within a second."""
@@ -146,6 +147,14 @@ class Run:
             return Outcome("crash", _("The result could not be read ({error}); run it again.").format(error=error))
 
 
+def _python_error(log: str) -> str:
+    """The error under the last traceback of a log; "" where it ends with none, as when a process is killed."""
+    lines = log.strip().splitlines()
+    if not lines or not any(line.startswith("Traceback (most recent call last)") for line in lines):
+        return ""
+    return lines[-1] if re.match(r"[\w.]+(Error|Exception)\b", lines[-1]) else ""
+
+
 def _with_way_out(error: Mapping[str, Any], may_use_gpu: bool) -> str:
     if error["kind"] == "memory":
         if may_use_gpu:
@@ -162,7 +171,12 @@ def _with_way_out(error: Mapping[str, Any], may_use_gpu: bool) -> str:
     return error["sentence"]
 
 
-def _crash_sentence(exit_code: int) -> str:
+def _crash_sentence(exit_code: int, log: str) -> str:
+    if error := _python_error(log):
+        return _(
+            "The computation broke off, Slicer did not: {error}. Start it again; if it happens again, report it with "
+            "the log."
+        ).format(error=error)
     # The worker says every error of its own before it ends: without a word, it was ended from outside or has crashed.
     if exit_code < 0 or exit_code == LAUNCHER_FAILURE:
         return _(

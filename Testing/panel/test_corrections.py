@@ -1,0 +1,194 @@
+"""What the user corrects: what the panel says of it, and how it is saved."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+
+from InnerEarAILib.panel.corrections import summary_as_corrected
+from InnerEarAILib.panel.run_record import SUMMARY, latest_run
+from panel.driving import add_ears, button, save_into, shown
+
+
+def saved_summary(panel, folder, monkeypatch):
+    save_into(monkeypatch, folder)
+    panel.widget.ui.saveButton.click()
+    return json.loads((folder / "CT_result.json").read_text())
+
+
+def test_what_nobody_has_corrected_is_saved_as_the_run_found_it(segmented, tmp_path, monkeypatch):
+    found = segmented.widget.panel._results.record.summary
+    saved = saved_summary(segmented, tmp_path, monkeypatch)
+    assert [ear.pop("corrected") for ear in saved["ears"]] == [[], []]
+    assert saved == json.loads(json.dumps(found))
+
+
+def test_a_point_that_was_moved_is_saved_where_it_is_and_without_a_confidence(segmented, tmp_path, monkeypatch):
+    landmarks = slicer.util.getNode("CT left landmarks")
+    landmarks.SetNthControlPointPosition(0, 1.0, 2.0, 3.0)
+    saved = saved_summary(segmented, tmp_path, monkeypatch)
+    right, left = saved["ears"]
+    moved, *others = left["landmarks"]
+    assert moved == {"name": "helicotrema", "position_lps": [-1, -2, 3], "confidence": None, "scatter_mm": None}
+    assert [round(point["confidence"], 3) for point in others] == [0.8, 0.7]
+    beside = json.loads((tmp_path / "CT_landmarks_left.mrk.json").read_text())["markups"][0]["controlPoints"]
+    for point, in_file in zip(left["landmarks"], beside, strict=True):
+        np.testing.assert_allclose(point["position_lps"], in_file["position"])
+    expected = np.linalg.norm(np.array(others[0]["position_lps"]) - (-1, -2, 3))
+    assert left["distances_mm"]["helicotrema–oval window"] == pytest.approx(expected)
+    assert (right["corrected"], left["corrected"]) == ([], ["helicotrema"])
+    assert "Corrected after the run: helicotrema (left)." in saved["notes"][-1]
+    assert "before the corrections" in saved["notes"][-1]
+
+
+def test_points_that_were_deleted_and_set_are_saved_so(panel, scan, tmp_path, monkeypatch):
+    add_ears(panel, scan, unfound=("oval window",))
+    right = slicer.util.getNode("CT right landmarks")
+    right.SetNthControlPointPosition(1, 4.0, 5.0, 6.0)
+    right.UnsetNthControlPointPosition(2)
+    slicer.mrmlScene.RemoveNode(slicer.util.getNode("CT left landmarks"))
+    panel.settle()
+    saved = saved_summary(panel, tmp_path, monkeypatch)
+    assert saved["ears"][0]["landmarks"][1]["position_lps"] == [-4, -5, 6]
+    assert saved["ears"][0]["landmarks"][2]["position_lps"] is None
+    assert list(saved["ears"][0]["distances_mm"]) == ["helicotrema–oval window"]
+    assert [point["position_lps"] for point in saved["ears"][1]["landmarks"]] == [None, None, None]
+    assert saved["ears"][0]["corrected"] == ["oval window", "round window"]
+    # The oval window was not found by the run either.
+    assert saved["ears"][1]["corrected"] == ["helicotrema", "round window"]
+
+
+def test_a_segment_that_was_edited_is_saved_with_its_volume_as_it_is(segmented, tmp_path, monkeypatch):
+    segmentation = slicer.util.getNode("CT inner ear")
+    before = segmented.widget.panel._results.record.summary["ears"][1]["volume_mm3"]
+    voxels = slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentation, "left")
+    places = np.argwhere(voxels == 2)
+    for k, j, i in places[: len(places) // 4]:
+        voxels[k, j, i] = 0
+    slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentation, "left")
+    segmentation.GetSegmentation().GetSegment("left").Modified()
+    saved = saved_summary(segmented, tmp_path, monkeypatch)
+    right, left = saved["ears"]
+    assert left["volume_mm3"] == pytest.approx(0.75 * before, rel=1e-3)
+    assert (right["corrected"], left["corrected"]) == ([], ["labyrinth"])
+    assert "Corrected after the run: labyrinth (left)." in saved["notes"][-1]
+
+
+def test_a_volume_that_the_segments_voxels_only_come_near_is_no_correction(segmented):
+    """As on the scan's own voxels."""
+    segmentation = slicer.util.getNode("CT inner ear")
+    summary = json.loads(segmentation.GetAttribute(SUMMARY))
+    for ear in summary["ears"]:
+        ear["volume_mm3"] *= 1.03
+    segmentation.SetAttribute(SUMMARY, json.dumps(summary))
+    saved = summary_as_corrected(latest_run(slicer.mrmlScene, slicer.util.getNode("CT")))
+    assert [ear["corrected"] for ear in saved["ears"]] == [[], []]
+    assert [ear["volume_mm3"] for ear in saved["ears"]] == [ear["volume_mm3"] for ear in summary["ears"]]
+
+
+def test_a_segment_that_was_deleted_has_no_volume(segmented, tmp_path, monkeypatch):
+    slicer.util.getNode("CT inner ear").GetSegmentation().RemoveSegment("right")
+    right, left = saved_summary(segmented, tmp_path, monkeypatch)["ears"]
+    assert (right["volume_mm3"], right["corrected"]) == (0, ["labyrinth"])
+    assert left["corrected"] == []
+
+
+def test_a_scene_that_was_saved_and_opened_again_counts_as_uncorrected(segmented, tmp_path, monkeypatch):
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear()
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    segmented.settle()
+    saved = saved_summary(segmented, tmp_path, monkeypatch)
+    assert [ear["corrected"] for ear in saved["ears"]] == [[], []]
+    assert len(saved["notes"]) == 1
+
+
+def corrected_now(side: str) -> list[str]:
+    summary = summary_as_corrected(latest_run(slicer.mrmlScene, slicer.util.getNode("CT")))
+    return next(ear["corrected"] for ear in summary["ears"] if ear["side"] == side)
+
+
+def test_exchanged_labels_are_a_correction_and_saved_as_the_points_file_has_them(segmented, tmp_path, monkeypatch):
+    left = slicer.util.getNode("CT left landmarks")
+    left.SetNthControlPointLabel(1, "round window")
+    left.SetNthControlPointLabel(2, "oval window")
+    saved = saved_summary(segmented, tmp_path, monkeypatch)["ears"][1]
+    in_file = json.loads((tmp_path / "CT_landmarks_left.mrk.json").read_text())["markups"][0]["controlPoints"]
+    places = {point["label"]: point["position"] for point in in_file}
+    for landmark in saved["landmarks"]:
+        np.testing.assert_allclose(landmark["position_lps"], places[landmark["name"]])
+    assert saved["corrected"] == ["oval window", "round window"]
+
+
+def test_points_in_another_order_are_no_correction_and_are_jumped_to_by_name(segmented, views):
+    left = slicer.util.getNode("CT left landmarks")
+    helicotrema = left.GetNthControlPointPositionWorld(0)
+    left.SwapControlPoints(0, 1)
+    assert corrected_now("left") == []
+    button(segmented, "landmark_left_0").click()
+    axial = views["Axial"].node.GetSliceToRAS().GetElement(2, 3)
+    assert axial == pytest.approx(helicotrema[2], abs=1e-6)
+
+
+def test_a_point_that_was_renamed_is_still_the_landmark(segmented):
+    slicer.util.getNode("CT left landmarks").SetNthControlPointLabel(0, "Schneckenspitze")
+    assert corrected_now("left") == []
+
+
+def test_a_deleted_point_does_not_give_its_place_to_the_next(segmented):
+    left = slicer.util.getNode("CT left landmarks")
+    left.SetFixedNumberOfControlPoints(False)
+    left.RemoveNthControlPoint(0)
+    record = latest_run(slicer.mrmlScene, slicer.util.getNode("CT"))
+    points = summary_as_corrected(record)["ears"][1]["landmarks"]
+    assert [point["position_lps"] is None for point in points] == [True, False, False]
+    assert corrected_now("left") == ["helicotrema"]
+
+
+def test_voxels_that_moved_without_a_change_of_volume_are_a_correction(segmented):
+    voxels = slicer.util.arrayFromSegmentInternalBinaryLabelmap(slicer.util.getNode("CT inner ear"), "left")
+    k, j, i = np.argwhere(voxels == 2)[0]
+    voxels[k, j, i], voxels[k, j - 1, i] = 0, 2
+    assert (corrected_now("right"), corrected_now("left")) == ([], ["labyrinth"])
+
+
+def test_a_segmentation_hardened_elsewhere_is_corrected(segmented):
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.array(
+        [[1, 0, 0, 50], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])))  # fmt: skip
+    segmentation = slicer.util.getNode("CT inner ear")
+    segmentation.SetAndObserveTransformNodeID(transform.GetID())
+    assert corrected_now("left") == []
+    segmentation.HardenTransform()
+    assert corrected_now("left") == ["labyrinth"]
+
+
+def test_the_panel_says_at_once_what_was_corrected(segmented):
+    left = slicer.util.getNode("CT left landmarks")
+    left.SetNthControlPointPosition(0, 1.0, 2.0, 3.0)
+    left.InvokeEvent(slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent)
+    segmented.settle()
+    assert shown(segmented).count("placed by hand") == 1
+    voxels = slicer.util.arrayFromSegmentInternalBinaryLabelmap(slicer.util.getNode("CT inner ear"), "left")
+    voxels[voxels == 2] = 0
+    segmented.widget.enter()
+    segmented.settle()
+    assert any("0 mm³ (corrected)" in text for text in shown(segmented))
+
+
+def test_removing_corrected_results_asks_first(segmented, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        slicer.util, "confirmOkCancelDisplay", lambda text, **more: asked.append(text) or len(asked) > 1
+    )
+    slicer.util.getNode("CT left landmarks").SetNthControlPointPosition(0, 1.0, 2.0, 3.0)
+    segmented.widget.ui.removeButton.click()
+    assert slicer.util.getNode("CT inner ear") is not None
+    segmented.widget.ui.removeButton.click()
+    segmented.settle()
+    assert len(asked) == 2
+    assert not slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
