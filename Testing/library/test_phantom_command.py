@@ -10,16 +10,23 @@ import pytest
 import torch
 
 from InnerEarAILib.cli import main
-from InnerEarAILib.phantom import command, phantom, scanner, temporal_bone_parameters, tissue
+from InnerEarAILib.inference import device
+from InnerEarAILib.landmarks import LANDMARK_NAMES
+from InnerEarAILib.phantom import command, phantom, samples, scanner, temporal_bone_parameters, tissue
 from InnerEarAILib.phantom.anatomy import PhantomEar, Rendering
+from InnerEarAILib.training.manifest import data_mistakes, read_manifest
 
 LIBRARY = Path(command.__file__).parents[2]
 
 
-class Block:
-    """Bone with a slit of lumen; an ear without landmarks."""
+LANDMARKS = {name: np.array([0.0, place, 0.0]) for place, name in enumerate(LANDMARK_NAMES)}
 
-    ears = (PhantomEar("right", {}, {}),)
+
+class Block:
+    """Bone with a slit of lumen."""
+
+    def __init__(self, landmarks=LANDMARKS):
+        self.ears = (PhantomEar("right", landmarks, {}),)
 
     def render(self, points, edge_mm):
         share = (0.5 + (1 - points[:, 0].abs()) / edge_mm).clamp(0, 1)
@@ -47,9 +54,32 @@ def test_phantoms_of_one_ear_are_a_data_set(tmp_path):
     (tmp_path / "phantom_000009_labels.nrrd").touch()
     cases = tomllib.loads((tmp_path / "phantoms.toml").read_text(encoding="utf-8"))["case"]
     assert [case["name"] for case in cases] == ["phantom_000004", "phantom_000007"]
+    assert not any("unmarked" in case for case in cases)
     assert all((tmp_path / case[key]).is_file() for case in cases for key in ("scan", "labels", "landmarks"))
     command.write_manifest(tmp_path)
     assert len(tomllib.loads((tmp_path / "phantoms.toml").read_text(encoding="utf-8"))["case"]) == 2
+
+
+def test_a_phantom_without_landmarks_is_left_out_of_the_data_set_and_the_others_can_be_used(
+    tmp_path, monkeypatch, capsys
+):
+    some = {name: LANDMARKS[name] for name in ("helicotrema", "round window")}
+    for seed, landmarks in (("4", {}), ("5", some), ("6", LANDMARKS)):
+        monkeypatch.setattr(phantom, "sample_temporal_bone", lambda rng, variant, state, marks=landmarks: Block(marks))
+        assert main(["phantom", "-o", str(tmp_path), "--seed", seed, "--side", "right"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "Without landmarks, and so not in phantoms.toml: phantom_000004."
+    cases = read_manifest(tmp_path / "phantoms.toml").cases
+    assert [(case.name, case.unmarked) for case in cases] == [
+        ("phantom_000005", ("oval window",)),
+        ("phantom_000006", ()),
+    ]
+    assert data_mistakes(cases) == []
+
+
+def test_phantoms_that_all_lack_landmarks_are_no_data_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(phantom, "sample_temporal_bone", lambda rng, variant, state: Block({}))
+    assert main(["phantom", "-o", str(tmp_path)]) == 0
+    assert not (tmp_path / "phantoms.toml").exists()
 
 
 def test_a_bad_file_ends_in_one_sentence_and_exit_code_2(tmp_path, capsys):
@@ -62,11 +92,19 @@ def test_a_bad_file_ends_in_one_sentence_and_exit_code_2(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--scanner", "xray"], ["--count", "-1"], ["--state", "frozen"], ["--variant", "mumps"]]
+    "arguments",
+    [["--scanner", "xray"], ["--count", "-1"], ["--count", "0"], ["--state", "frozen"], ["--variant", "mumps"]],
 )
 def test_a_bad_argument_ends_in_exit_code_2(tmp_path, capsys, arguments):
     assert main(["phantom", "-o", str(tmp_path), *arguments]) == 2
     assert arguments[0] in capsys.readouterr().err
+
+
+def test_an_output_that_is_a_file_is_said_before_anything_is_drawn(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(phantom, "draw_phantom", None)
+    (tmp_path / "out").touch()
+    assert main(["phantom", "-o", str(tmp_path / "out")]) == 2
+    assert "is a file, not a folder" in capsys.readouterr().err
 
 
 def test_the_command_offers_what_the_phantom_knows():
@@ -89,6 +127,30 @@ def test_the_device_is_passed_on(tmp_path, monkeypatch):
         raise phantom.InputError("enough")
 
     monkeypatch.setattr(phantom, "draw_phantom", draw)
+    monkeypatch.setattr(device, "choose_device", torch.device)
     assert main(["phantom", "-o", str(tmp_path), "--scanner", "micro", "--device", "cuda:1"]) == 2
     assert seen == [(0, "micro", "cuda:1")]
     assert np.array_equal(list(tmp_path.iterdir()), [])
+
+
+@pytest.mark.parametrize("asked", ["cuda:99", "abacus"])
+def test_a_device_that_cannot_be_used_is_one_sentence_and_code_2(tmp_path, capsys, asked):
+    assert main(["phantom", "-o", str(tmp_path / "out"), "--device", asked]) == 2
+    said = capsys.readouterr().err
+    assert asked in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"), [(ValueError("operands"), True), (phantom.InputError("The disk is full."), False)]
+)
+def test_the_drawing_process_shows_where_a_mistake_of_the_program_is(tmp_path, capfd, monkeypatch, error, shown):
+    def draw(progress):
+        raise error
+
+    monkeypatch.setattr(phantom, "embedded_phantom", draw)
+    assert samples.main(["ear", str(tmp_path / "ear.nrrd")]) == (1 if shown else 2)
+    said = capfd.readouterr().err
+    assert str(error) in said
+    assert ("Traceback" in said) == shown

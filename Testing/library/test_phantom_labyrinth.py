@@ -156,10 +156,10 @@ def test_parts_lie_where_a_right_ear_has_them(mean_labyrinth):
     cochlea = frames.cochlear_centreline.mean(0)
     assert cochlea[0] > 2  # medial
     assert cochlea[1] < -2  # anterior
-    planes = frames.canal_planes
-    assert planes["lateral"].centre[0] == min(plane.centre[0] for plane in planes.values())
-    assert planes["anterior"].centre[2] == max(plane.centre[2] for plane in planes.values())
-    assert planes["posterior"].centre[1] == max(plane.centre[1] for plane in planes.values())
+    middles = {name: (line.min(0) + line.max(0)) / 2 for name, line in frames.canal_centrelines.items()}
+    assert middles["lateral"][0] == min(middle[0] for middle in middles.values())
+    assert middles["anterior"][2] == max(middle[2] for middle in middles.values())
+    assert middles["posterior"][1] == max(middle[1] for middle in middles.values())
     assert mean_labyrinth.landmarks["round window"][2] < mean_labyrinth.landmarks["oval window"][2] - 2
     assert tuple(mean_labyrinth.landmarks) == LANDMARK_NAMES
 

@@ -188,7 +188,8 @@ def test_stored_values_turn_back_into_hounsfield_units(storage):
     limits = np.iinfo(storage.dtype)
     assert limits.min <= stored.min() <= stored.max() <= limits.max
     assert np.array_equal(stored, np.round(stored))
-    np.testing.assert_allclose(storage.to_hounsfield(stored.astype(storage.dtype)), true, atol=1.1)
+    hounsfield = (stored * storage.slope + storage.intercept - storage.bias) / storage.gain
+    np.testing.assert_allclose(hounsfield, true, atol=1.1)
 
 
 def test_the_field_of_view_is_a_cylinder_round_the_grid():
@@ -338,6 +339,16 @@ def test_a_finer_truth_is_sharper_and_survives_the_disk_and_the_image_stays_the_
     assert errors[1] < 0.3 * errors[0]
     assert errors[2] == errors[1]
     assert torch.equal(fine.hounsfield, plain.hounsfield)
+
+
+def test_a_finer_truth_gives_coarse_voxels_the_share_of_their_own_volume():
+    fine = render_anatomy(Ball(), 0.5, 18.0, truth_spacing_mm=0.1)
+    grid = oblique_grid(np.random.default_rng(0), np.array([2.0, -1, 3]), (40, 40, 40), (0.4, 0.4, 0.4))
+    exact = truth(Ball(), Pose(), grid).labyrinth
+    share = fine.truth_on(grid.shape, grid.affine_lps)[0]
+    at_the_wall = (exact > 0.05) & (exact < 0.95)
+    assert (share - exact)[at_the_wall].abs().mean() < 0.06
+    assert float(share.sum()) == pytest.approx(float(exact.sum()), rel=0.01)
 
 
 def test_an_anatomy_without_a_labyrinth_has_no_finer_truth():

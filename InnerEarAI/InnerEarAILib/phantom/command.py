@@ -6,9 +6,14 @@ This file is imported whenever the program starts, so that it brings in torch on
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from InnerEarAILib.failures import EXIT_BAD_INPUT, EXIT_DONE
+from InnerEarAILib.landmarks import LANDMARK_NAMES
+from InnerEarAILib.whole_files import replacing
 
 SCANNERS = ("flat_panel", "cone_beam", "multi_slice", "thick_slice", "micro")
 STATES = ("fresh", "dry", "embalmed", "embedded")
@@ -39,7 +44,9 @@ def add_phantom_command(commands: Any) -> None:
     )
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder for the phantoms")
     parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="seed of the first phantom; default 0")
-    parser.add_argument("--count", type=_whole, default=1, metavar="N", help="how many, with rising seeds; default 1")
+    parser.add_argument(
+        "--count", type=_positive, default=1, metavar="N", help="how many, with rising seeds; default 1"
+    )
     parser.add_argument("--scanner", choices=SCANNERS, default="multi_slice", help="default: multi_slice")
     parser.add_argument("--state", choices=STATES, default="fresh", help="how the specimen was kept; default: fresh")
     parser.add_argument("--side", choices=SIDES, default="random", help="of a single ear; default: random")
@@ -62,7 +69,7 @@ def add_phantom_command(commands: Any) -> None:
     parser.add_argument(
         "--tissues", type=Path, metavar="FILE", help="JSON that says what each label of a temporal bone's label map is"
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; default: cpu")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N; default: cpu")
     parser.set_defaults(handler=draw_and_write)
 
 
@@ -72,48 +79,84 @@ def draw_and_write(chosen: argparse.Namespace) -> int:
     Returns:
         The exit code: 0, or 2 where an argument or a file cannot be used, of which one sentence goes to stderr.
     """
+    from InnerEarAILib.inference.device import DeviceError, choose_device
     from InnerEarAILib.phantom.phantom import PhantomOptions, draw_phantom, write_phantom
+    from InnerEarAILib.result_files import check_folder
     from InnerEarAILib.volume import InputError
 
     named = ("scanner", "state", "side", "variant", "head", "electrode", "labyrinth", "landmarks", "tissues")
     options = PhantomOptions(**{name: getattr(chosen, name) for name in named})
-    for seed in range(chosen.seed, chosen.seed + chosen.count):
-        try:
-            files = write_phantom(chosen.output, draw_phantom(seed, options, chosen.device))
-        except InputError as error:
-            print(error, file=sys.stderr)
-            return 2
-        print(files[0].with_suffix("").name, flush=True)
     try:
-        write_manifest(chosen.output)
+        check_folder(chosen.output)
+        device = str(choose_device(chosen.device))
+        for seed in range(chosen.seed, chosen.seed + chosen.count):
+            files = write_phantom(chosen.output, draw_phantom(seed, options, device))
+            print(files[0].with_suffix("").name, flush=True)
+    except (DeviceError, InputError) as error:
+        print(error, file=sys.stderr)
+        return EXIT_BAD_INPUT
+    try:
+        unmarked = write_manifest(chosen.output)
     except OSError as error:
         print(f"The list of phantoms cannot be written to {chosen.output} ({error.strerror}).", file=sys.stderr)
-        return 2
-    return 0
+        return EXIT_BAD_INPUT
+    if unmarked:
+        print(f"Without landmarks, and so not in {MANIFEST_FILE}: {', '.join(unmarked)}.", flush=True)
+    return EXIT_DONE
 
 
-def write_manifest(folder: Path) -> None:
+def write_manifest(folder: Path) -> list[str]:
     """Lists the folder's phantoms of one ear as a labelled data set, for `train --data` and `evaluate --data`.
 
     Args:
         folder: with what `write_phantom` wrote; heads are left out.
 
+    Returns:
+        Names of the phantoms that are left out since none of their landmarks is known.
+
     Raises:
         OSError: if it cannot be written.
     """
-    lines = ['name = "Drawn temporal bones"']
+    left_out, lines = [], ['name = "Drawn temporal bones"']
     for labels in sorted(folder.glob("*_labels.nrrd")):
         name = labels.name.removesuffix("_labels.nrrd")
         landmarks = list(folder.glob(f"{name}_*.mrk.json"))
-        if len(landmarks) == 1:
-            files = {"name": name, "scan": f"{name}.nrrd", "labels": labels.name, "landmarks": landmarks[0].name}
-            lines += ["", "[[case]]", *(f'{key} = "{value}"' for key, value in files.items())]
+        if len(landmarks) != 1:
+            continue
+        unmarked = _unmarked(landmarks[0])
+        if len(unmarked) == len(LANDMARK_NAMES):
+            left_out.append(name)
+            continue
+        files = {"name": name, "scan": f"{name}.nrrd", "labels": labels.name, "landmarks": landmarks[0].name}
+        lines += ["", "[[case]]", *(f'{key} = "{value}"' for key, value in files.items())]
+        lines += [f"unmarked = {json.dumps(unmarked)}"] if unmarked else []
     if len(lines) > 1:
-        (folder / MANIFEST_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with replacing(folder / MANIFEST_FILE) as unfinished:
+            unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return left_out
+
+
+def _unmarked(landmarks: Path) -> list[str]:
+    """Names of the landmarks that a file of `write_phantom` leaves undefined."""
+    from InnerEarAILib.phantom.given_landmarks import read_landmarks
+    from InnerEarAILib.volume import InputError
+
+    try:
+        marked = read_landmarks(landmarks)
+    except InputError:  # it defines none
+        marked = {}
+    return [name for name in LANDMARK_NAMES if name not in marked]
 
 
 def _whole(text: str) -> int:
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
+    return number
+
+
+def _positive(text: str) -> int:
+    number = _whole(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("there is nothing to draw")
     return number

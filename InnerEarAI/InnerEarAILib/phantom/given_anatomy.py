@@ -30,9 +30,11 @@ OCCUPANCY_SMOOTHING_VOXELS = 0.7
 MERGED_HOUNSFIELD = 120.0
 """Labels of one kind of tissue within this range of CT numbers share one occupancy lattice; ours."""
 
-CAPSULE_HOUNSFIELD, CAPSULE_SD = 2060.0, 110.0
-CAPSULE_THICKNESS_MM, CAPSULE_FADE_MM = 1.4, 1.0
+CAPSULE_HOUNSFIELD, CAPSULE_SD, CAPSULE_THICKNESS_MM = 2060.0, 110.0, 1.4
 """Otic capsule, the densest bone of the skull: 1.82 mm thick at the oval window; scanned it has a median of 1857 HU."""
+
+LABEL_MAP_FADE_MM, LABYRINTH_FADE_MM = 1.0, 1.2
+"""Width in which the capsule fades into the bone round it: of a temporal bone's label map, and of a labyrinth alone."""
 
 BONE_SD, TEXTURE_GRAIN_MM = 170.0, 0.45
 """Texture of the other bone: standard deviation and grain; ours, by eye against clinical CT."""
@@ -162,7 +164,7 @@ def anatomy_from_label_map(
     for label, value in labyrinth.items():
         part[voxels == label] = value
     distance = ndimage.distance_transform_edt(~is_labyrinth, sampling=labels.spacing_mm[::-1]).astype(np.float32)
-    capsule = np.clip((CAPSULE_THICKNESS_MM + CAPSULE_FADE_MM - distance) / CAPSULE_FADE_MM, 0, 1)
+    capsule = np.clip((CAPSULE_THICKNESS_MM + LABEL_MAP_FADE_MM - distance) / LABEL_MAP_FADE_MM, 0, 1)
     to_lps = frame_to_lps(labels.grid.to_lps(np.argwhere(is_labyrinth).mean(0)[::-1]), side)
     return LabelMapAnatomy(
         ears=(right_ear(landmarks_lps, to_lps),),

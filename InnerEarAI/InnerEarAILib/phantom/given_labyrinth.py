@@ -16,7 +16,15 @@ from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D
 
 from InnerEarAILib.ear_result import Side
 from InnerEarAILib.phantom.anatomy import NO_PART, Anatomy, PhantomEar, Rendering
-from InnerEarAILib.phantom.given_anatomy import check_landmarks, check_volume, frame_to_lps, right_ear
+from InnerEarAILib.phantom.given_anatomy import (
+    CAPSULE_HOUNSFIELD,
+    CAPSULE_THICKNESS_MM,
+    LABYRINTH_FADE_MM,
+    check_landmarks,
+    check_volume,
+    frame_to_lps,
+    right_ear,
+)
 from InnerEarAILib.phantom.given_surface import (
     DISTANCE_STEP_MM,
     SurfaceDistances,
@@ -30,11 +38,8 @@ from InnerEarAILib.phantom.lattice import affine_points
 from InnerEarAILib.phantom.temporal_bone import TemporalBone
 from InnerEarAILib.volume import InputError, Volume
 
-CAPSULE_HOUNSFIELD, BONE_HOUNSFIELD, FLUID_HOUNSFIELD = 2060.0, 1350.0, 20.0
-"""CT numbers of the otic capsule, the petrous bone round it, and perilymph."""
-
-CAPSULE_THICKNESS_MM, CAPSULE_FADE_MM = 1.4, 1.2
-"""Otic capsule, 1.82 mm thick at the oval window, and the width in which it fades into the bone round it."""
+BONE_HOUNSFIELD, FLUID_HOUNSFIELD = 1350.0, 20.0
+"""CT numbers of the petrous bone round the otic capsule, and of perilymph."""
 
 SMOOTHING_VOXELS = 0.7
 """Standard deviation of the smoothing that turns the staircase of a label map into a surface; ours."""
@@ -66,7 +71,7 @@ class GivenLabyrinthAnatomy:
         distance = self.distances.at(points)
         lumen = (0.5 - distance / edge_mm).clamp(0, 1)
         bone = BONE_HOUNSFIELD + (CAPSULE_HOUNSFIELD - BONE_HOUNSFIELD) * (
-            (CAPSULE_THICKNESS_MM + CAPSULE_FADE_MM - distance) / CAPSULE_FADE_MM
+            (CAPSULE_THICKNESS_MM + LABYRINTH_FADE_MM - distance) / LABYRINTH_FADE_MM
         ).clamp(0, 1)
         if self.host is not None:
             bone = self._in_host(points, edge_mm, distance, bone)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from InnerEarAILib.phantom.head_face import Face
 from InnerEarAILib.phantom.neighbours_canvas import Canvas
-from InnerEarAILib.phantom.neighbours_shapes import smooth_min
+from InnerEarAILib.phantom.neighbours_shapes import Ellipsoid, smooth_min
 from InnerEarAILib.phantom.texture import noise_lattice, sample_lattice
 from InnerEarAILib.phantom.tissue import TissueParameters
 
@@ -78,7 +78,7 @@ class Surroundings:
         noise = sample_lattice(noise_lattice(figures.noise_seed, points.device), points, 30.0)
         canvas = Canvas(points, edge_mm, tissue.surroundings)
         cavity = self._cavity(points, noise)
-        skin = self._skin(points, cavity)
+        skin = self._skin(points)
         soft = tissue.muscle + tissue.soft_variation * noise[1]
         fatty = torch.sigmoid(6 * (noise[0] - 1.2 + 2 * figures.fat_share))
         canvas.paint(None, canvas.coverage(skin), soft + fatty * (tissue.fat - soft))
@@ -120,7 +120,7 @@ class Surroundings:
         back = _ellipsoid(points, (0.0, 32.0, -8.0), (0.78 * radii[0], 40.0, 30.0))
         return smooth_min(upper, back, 4.0)
 
-    def _skin(self, points: Tensor, cavity: Tensor) -> Tensor:
+    def _skin(self, points: Tensor) -> Tensor:
         figures = self.parameters
         over_vault = _ellipsoid(
             points,
@@ -138,8 +138,4 @@ class Surroundings:
 
 
 def _ellipsoid(points: Tensor, centre: tuple[float, float, float], radii: tuple[float, ...]) -> Tensor:
-    relative = points - points.new_tensor(centre)
-    scale = points.new_tensor(radii)
-    scaled = torch.linalg.vector_norm(relative / scale, dim=1)
-    steepness = torch.linalg.vector_norm(relative / scale**2, dim=1)
-    return scaled * (scaled - 1) / steepness.clamp_min(1e-6)
+    return Ellipsoid(np.array(centre), np.array(radii)).distance(points)

@@ -56,15 +56,6 @@ scala tympani to the subarachnoid space above the jugular bulb. Drawn after desc
 
 
 @dataclass(frozen=True)
-class CanalPlane:
-    """The plane of a semicircular canal: centre (3,) mm, unit normal (3,), radius of the centreline in mm."""
-
-    centre: np.ndarray
-    normal: np.ndarray
-    radius_mm: float
-
-
-@dataclass(frozen=True)
 class Window:
     """A membrane: centre (3,) mm, outward unit normal (3,), the direction of its long axis (3,), half axes in mm."""
 
@@ -82,11 +73,8 @@ class LabyrinthFrames:
         modiolar_origin, modiolar_axis: the axis, base -> apex; its origin lies near the apex.
         cochlear_base: centre of the base of the modiolus, where the cochlear nerve enters.
         oval_window, round_window: the membranes.
-        canal_planes: by canal name.
-        vestibule_centre: centre of its cavity.
         fundus: where the internal auditory canal ends: "cochlear", "superior vestibular", "inferior vestibular" and
             "facial" point.
-        vestibular_aqueduct, cochlear_aqueduct: centrelines (n, 3), from the labyrinth outwards.
         canal_centrelines: by canal name, (n, 3).
         cochlear_centreline: (n, 3), base to apex.
     """
@@ -96,11 +84,7 @@ class LabyrinthFrames:
     cochlear_base: np.ndarray
     oval_window: Window
     round_window: Window
-    canal_planes: dict[str, CanalPlane]
-    vestibule_centre: np.ndarray
     fundus: dict[str, np.ndarray]
-    vestibular_aqueduct: np.ndarray
-    cochlear_aqueduct: np.ndarray
     canal_centrelines: dict[str, np.ndarray]
     cochlear_centreline: np.ndarray
 
@@ -260,11 +244,7 @@ class Labyrinth:
             cochlear_base=base,
             oval_window=oval,
             round_window=round_,
-            canal_planes={name: CanalPlane(c.centre, c.normal, c.radius_mm) for name, c in canals.items()},
-            vestibule_centre=self._vestibule[0].centre,
             fundus={"cochlear": base, **moved},
-            vestibular_aqueduct=displace(size * _smooth_course(VESTIBULAR_AQUEDUCT_MM)),
-            cochlear_aqueduct=displace(size * _smooth_course(COCHLEAR_AQUEDUCT_MM)),
             canal_centrelines={name: canal.curve.centres for name, canal in canals.items()},
             cochlear_centreline=cochlea.curve.centres,
         )

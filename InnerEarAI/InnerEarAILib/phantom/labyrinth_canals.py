@@ -119,13 +119,12 @@ class Canal:
 
     Attributes:
         curve: its course, with both ends in the vestibule.
-        centre, normal: of its plane, (3,).
-        radius_mm: mean distance of its arc from ampulla to crus from the centre, in the plane.
+        normal: of its plane, (3,).
+        radius_mm: mean distance of its arc from ampulla to crus from its centre, in the plane.
         slender: (n,) bool, the samples between ampulla and crus.
     """
 
     curve: Curve
-    centre: np.ndarray
     normal: np.ndarray
     radius_mm: float
     slender: np.ndarray
@@ -175,4 +174,4 @@ def _build(mean: CanalMorphometry, parameters: CanalParameters, size: float, dis
     offsets = centres[on_arc] - plane[0]
     offsets = offsets - (offsets @ normal)[:, None] * normal
     radius_mm = float(np.linalg.norm(offsets, axis=1).mean())
-    return Canal(Curve(centres, reference, profile), plane[0], normal, radius_mm, slender)
+    return Canal(Curve(centres, reference, profile), normal, radius_mm, slender)

@@ -67,7 +67,6 @@ class Cochlea:
         curve: from within the vestibule to the apex.
         angles: (n,) radians, spiral angle of each sample; negative in the hook.
         axis_origin, axis: (3,) modiolar axis, base -> apex.
-        outwards: (n, 3) direction across the axis, away from it.
         lamina_edge: (n,) free edge of the osseous spiral lamina as a share of the lumen's radius, from -1 (inner wall,
             no lamina) to 0 (middle).
     """
@@ -76,7 +75,6 @@ class Cochlea:
     angles: np.ndarray
     axis_origin: np.ndarray
     axis: np.ndarray
-    outwards: np.ndarray
     lamina_edge: np.ndarray
 
 
@@ -148,7 +146,7 @@ def _along(knots, angles, parameters: CochleaParameters, size: float, axis_origi
     grows = _step(angle, np.radians(5), np.radians(8)) * (1 - _step(angle, end - np.radians(60), np.radians(20)))
     grows = grows * (1 - _step(angle / TURN, parameters.partition_turns, 0.05))
     reach = np.interp(angle, [0, end], [0.75, 0.45])  # the lamina narrows from base to apex
-    return Cochlea(curve, angle, axis_origin, axis, outwards, -1 + reach * grows)
+    return Cochlea(curve, angle, axis_origin, axis, -1 + reach * grows)
 
 
 def _section_tilt(tilt_deg: np.ndarray) -> np.ndarray:

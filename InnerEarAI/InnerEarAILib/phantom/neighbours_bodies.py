@@ -31,8 +31,8 @@ class NeighbourBodies:
         ear_canal, facial, carotid, jugular, tensor, styloid, condyle, condyle_neck: tubes by name.
         canal: internal auditory canal, fundus to beyond the porus.
         canal_nerves: nerves within it, on to the modiolus and the vestibule.
-        ossicles: malleus and incus; empty where they are missing.
-        stapes_struts: crura and head; empty where it is missing.
+        ossicles: malleus and incus.
+        stapes_struts: crura and head.
         footplate, membrane, eardrum: plates.
     """
 
@@ -69,9 +69,8 @@ class NeighbourBodies:
             np.array(frames.round_window.half_axes_mm) + RIM_MM,
             0.5 * parameters.membrane_thickness,
         )
-        self.stapes_struts = self._stapes() if parameters.ossicles else []
-        names = ("malleus", "incus", "incus long process") if parameters.ossicles else ()
-        self.ossicles = [course[name] for name in names]
+        self.stapes_struts = self._stapes()
+        self.ossicles = [course[name] for name in ("malleus", "incus", "incus long process")]
         self.eardrum = self._eardrum()
 
     def _niches(self) -> list[Ellipsoid | Tube]:

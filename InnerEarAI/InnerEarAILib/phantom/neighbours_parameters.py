@@ -95,7 +95,6 @@ class NeighbourParameters:
         cavities: middle-ear spaces by name.
         courses: canals, vessels, ossicle nodes by name.
         posture: rotation of the neighbourhood against the labyrinth (rotation vector, degrees).
-        ossicles: whether malleus, incus and stapes are there.
         canal_length: internal auditory canal, fundus to porus, mm.
         canal_direction: its axis, medially.
         canal_radius: mm at mid-length.
@@ -111,7 +110,6 @@ class NeighbourParameters:
     cavities: Mapping[str, CavityParameters] = field(default_factory=dict)
     courses: Mapping[str, CourseParameters] = field(default_factory=dict)
     posture: Vector = (0.0, 0.0, 0.0)
-    ossicles: bool = True
     canal_length: float = 11.0
     canal_direction: Vector = (1.0, 0.1, 0.05)
     canal_radius: float = 2.4
@@ -193,8 +191,8 @@ COURSES: Mapping[str, tuple[tuple[Vector, ...], tuple[float, ...]]] = {
 }
 """Canals, vessels and ossicles: nodes and radii, mm."""
 
-POSITION_SPREAD = {"ossicle": 0.25, "near": 0.6, "far": 1.3}
-"""SD of a body's shift along each axis, mm: ossicles move with the windows, vessels hardly do."""
+POSITION_SPREAD = {"near": 0.6, "far": 1.3}
+"""SD of a body's shift along each axis, mm; the ossicles shift together."""
 
 _FAR = {"carotid", "jugular", "condyle", "condyle neck", "ear canal", "styloid"}
 _OSSICLES = {"malleus", "incus", "incus long process", "tensor tympani"}

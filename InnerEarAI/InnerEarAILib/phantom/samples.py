@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_volume(Path(file), scan)
         except BaseException as error:
             failure = failure_of(error)
+            if failure.kind == "unexpected":
+                traceback.print_exc(file=sys.stderr)
             print(failure.sentence, file=sys.stderr)
             return failure.exit_code
         lines.send("drawn", path=file, seconds=lines.seconds())

@@ -59,10 +59,6 @@ class Storage:
     gain: float = 1.0
     bias: float = 0.0
 
-    def to_hounsfield(self, stored: np.ndarray) -> np.ndarray:
-        """True CT numbers, float32, of stored values of any shape."""
-        return ((stored.astype(np.float32) * self.slope + self.intercept - self.bias) / self.gain).astype(np.float32)
-
 
 @dataclass(frozen=True)
 class Scanner:

@@ -7,7 +7,7 @@ The calls that others build on:
     truth(anatomy, pose, grid, device) -> Truth                    labyrinth share, parts, landmarks on any grid
 
 A grid may be anisotropic and oblique; its axes i, j lie in the scanner's slice and k across it. Images hold stored
-values (float32, whole numbers); `Storage.to_hounsfield` turns them back. A RenderedAnatomy is scanned where it lies.
+values (float32, whole numbers); scanner.Storage says how. A RenderedAnatomy is scanned where it lies.
 """
 
 from __future__ import annotations

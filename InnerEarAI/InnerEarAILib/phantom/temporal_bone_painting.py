@@ -50,7 +50,7 @@ class TemporalBonePainter(BonePainter):
     def _paint_middle_ear(self) -> None:
         bodies = self.bodies
         self._paint_walled(bodies.ear_canal, 1.5)
-        promontory = self.figures.promontory_thickness * (1 + 0.2 * self.noise[0]) - self.from_lumen
+        promontory = self.figures.promontory_thickness * (1 + 0.2 * self.noise[0]) - self.from_capsule
         for cavity in bodies.cavities:
             self._paint_cavity(cavity, torch.maximum(promontory, self.solid - 6))
         self.paint_body(bodies.ear_canal, self.tissue.air)
@@ -132,7 +132,8 @@ class TemporalBonePainter(BonePainter):
             for focus in self.parameters.lumen_foci:
                 fluid = fluid + self.within_focus(focus, near, grain) * (focus.hounsfield - fluid)
         self.paint(near, self.coverage(fields.union), fluid)
-        self.paint(near, self.coverage(fields.bone_within), 0.75 * tissue.capsule)
+        half_mm = self.lamina_mm / 2
+        self.paint(near, self.plate_coverage(fields.bone_within + half_mm, half_mm), 0.75 * tissue.capsule)
 
     # Ossicles and membranes
 
@@ -145,7 +146,6 @@ class TemporalBonePainter(BonePainter):
         keep_out = -self.from_lumen
         for ossicle in bodies.ossicles:
             self.paint_body(ossicle, tissue.ossicle, keep_out)
-        for strut, radius in zip(bodies.stapes_struts, (CRUS_RADIUS_MM, CRUS_RADIUS_MM, 0.42), strict=False):
+        for strut, radius in zip(bodies.stapes_struts, (CRUS_RADIUS_MM, CRUS_RADIUS_MM, 0.42), strict=True):
             self.paint_strut(strut, radius, tissue.ossicle)
-        if bodies.stapes_struts:
-            self.paint_disc(bodies.footplate, 0.8 * tissue.ossicle)
+        self.paint_disc(bodies.footplate, 0.8 * tissue.ossicle)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from InnerEarAILib.phantom.anatomy import Anatomy, truth_at
 from InnerEarAILib.phantom.lattice import affine_points, interpolate_grid, lattice_affine
@@ -44,9 +45,26 @@ class TruthLattice:
         return TruthLattice(stored, spacing_mm, np.asarray(low, float))
 
     def share_on(self, shape: tuple[int, int, int], affine: np.ndarray) -> Tensor:
-        """Shares 0 to 1, (k, j, i) float32, on a grid whose affine (4, 4) maps indices (i, j, k, 1) to the frame."""
+        """Shares 0 to 1, (k, j, i) float32, on a grid whose affine (4, 4) maps indices (i, j, k, 1) to the frame.
+
+        Of a coarser grid each voxel has the share of about its own volume, as a network is to draw it: the shares at
+        its middle alone are nearly all 0 or 1, and a surface through these is stepped.
+        """
         to_indices = np.linalg.inv(lattice_affine(self.spacing_mm, self.origin)) @ affine
-        return interpolate_grid(self.share, shape, to_indices, 0.0).div_(FULL_SHARE)
+        across = round(float(np.linalg.norm(to_indices[:3, 0])))
+        return interpolate_grid(self._averaged(across), shape, to_indices, 0.0).div_(FULL_SHARE)
+
+    def _averaged(self, across: int) -> Tensor:
+        """The shares of cubes of so many voxels (rounded up to an odd number) round each voxel."""
+        half = across // 2
+        if half == 0:
+            return self.share
+        share = self.share.float()[None, None]
+        for axis in range(3):
+            kernel, padding = [1, 1, 1], [0, 0, 0]
+            kernel[axis], padding[axis] = 2 * half + 1, half
+            share = functional.avg_pool3d(share, kernel, stride=1, padding=padding)
+        return share[0, 0]
 
     def to(self, device: torch.device | str) -> TruthLattice:
         """The same on another device."""
