@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import replace
 
 import pytest
 
 from InnerEarAILib.cli import main
-from InnerEarAILib.training.configuration import CONFIGURATION_FOLDER, ConfigurationError, read_configuration
-from InnerEarAILib.training.data_source import ManifestData, PhantomData
-from InnerEarAILib.training.phantom_dataset import PhantomSampling
+from InnerEarAILib.training.configuration import (
+    CONFIGURATION_FOLDER,
+    ConfigurationError,
+    changed,
+    configuration_of,
+    read_configuration,
+    read_table,
+)
+from InnerEarAILib.training.data_settings import ManifestData, PhantomData, data_settings
 from InnerEarAILib.training.schedules import NAMED_HEATMAP_SCHEDULES
+from InnerEarAILib.training.toml_text import toml_text
 from InnerEarAILib.training.validation import MILLIMETRES_WORTH_ALL_OF_DICE
 
 VALID = """
@@ -39,12 +47,11 @@ def test_the_help_of_train_names_them_all(capsys):
 def test_configuration_that_comes_with_the_library_is_valid(path):
     config = read_configuration(path.stem)
     assert config.name == path.stem
-    table = dict(config.data)
-    if table.pop("kind") == "manifest":
-        assert ManifestData(**table).manifest == ""
-        return
-    sampling = PhantomSampling(**table.pop("sampling"))
-    assert PhantomData(sampling=sampling, **table).at_start <= config.data["at_most"]
+    data = data_settings(config.data)
+    if isinstance(data, PhantomData):
+        assert data.at_start <= data.at_most
+    else:
+        assert data.manifest == ""
 
 
 def test_gold_is_the_papers_network_and_protocol():
@@ -73,7 +80,7 @@ def test_gold_is_the_papers_network_and_protocol():
         ("cut to 40 mm", lambda gold, data: data.region_mm, 40),
         ("70 % of them at the labyrinth", lambda gold, data: data.labyrinth_share, 0.7),
         ("eight tiles of each held-out scan", lambda gold, data: data.validation_tiles, 8),
-        ("38 and 5 of 43 scans", lambda gold, data: data.validation_cases, 5),
+        ("38 and 5 of 43 scans", lambda gold, data: data.held_out_of(43), 5),
         ("a tenth of the landmarks' mean error", lambda gold, data: MILLIMETRES_WORTH_ALL_OF_DICE, 10),
     ],
 )
@@ -92,8 +99,105 @@ def test_single_task_configuration_is_base_but_for_the_other_head(heads):
 
 def test_an_unknown_loss_is_noticed_when_the_configuration_is_read(tmp_path):
     (tmp_path / "mine.toml").write_text(f'{VALID}[loss]\nsegmentation = "focal"\n', encoding="utf-8")
-    with pytest.raises(ConfigurationError, match=r"unknown segmentation loss 'focal'; choose one of dice_bce"):
+    with pytest.raises(ConfigurationError, match=r"segmentation must be dice_bce, .* or bce, got 'focal'"):
         read_configuration(tmp_path / "mine.toml")
+
+
+PHANTOM = """
+[data]
+kind = "phantom"
+anatomies = { temporal_bone = 1.0 }
+anatomy_spacing_mm = 0.3
+anatomy_extent_mm = 40.0
+MORE
+[data.sampling]
+scanners = { multi_slice = 1.0 }
+"""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ('role = "bla"', "role must be segmenter or locator, got 'bla'"),
+        ('name = "my model/1"', "name must be of letters, digits"),
+        ('name = ""', "name must be of letters, digits"),
+        ("name = 3", "name must be a text, got 3"),
+        ("spacing_mm = -1", "spacing_mm must be positive, got -1"),
+        ("spacing_mm = nan", "spacing_mm must be a number, got nan"),
+        ('tile_voxels = "128"', "tile_voxels must be a whole number, got '128'"),
+        ("tile_voxels = 18", "tile_voxels must be a multiple of 4, got 18"),
+        ("seed = -1", "seed must be at least 0"),
+        ("like = 3", "like must name a configuration, got 3"),
+        ("widths = 3", "unknown entry widths"),
+        ("[network]\nwidths = 3", "widths must be a list"),
+        ("[optimisation]\niterations = 1e3", "iterations must be a whole number, got 1000.0"),
+        ('[optimisation]\nlearning_rate = "1e-3"', "learning_rate must be a number, got '1e-3'"),
+        ("[optimisation]\nlearning_rate = true", "learning_rate must be a number, got True"),
+        ("[optimisation]\nbetas = [0.9]", "betas must be a list of 2 numbers, got [0.9]"),
+        ("[optimisation]\nbetas = [0.9, 1.5]", "betas must be at least 0 and below 1, got 1.5"),
+        ("[optimisation]\nannealing_share = 2", "together at most 1"),
+        ("[optimisation]\nweight_decay = -1", "weight_decay must be at least 0"),
+        ('[optimisation]\noptimiser = "sgd"\nmomentum = 0', "momentum must be positive"),
+        ("[watch]\nworkers = -1", "workers must be at least 0"),
+        ("[watch]\nworker = 1", "[watch] has the unknown entry worker"),
+        ("[loss]\nheatmap_weight = -1", "heatmap_weight must be at least 0, got -1"),
+        ("[loss]\nsupervision_weights = []", "supervision_weights must begin with a number above 0"),
+        ("[loss]\nheatmap_weight = 0\nsegmentation_weight = 0", "cannot both be 0"),
+        ("[heatmaps]\nshedule = 'beta'", "[heatmaps] has the unknown entry shedule; known are milestones, schedule"),
+        ("[heatmaps]\nschedule = 'beta'\nmilestones = [[0, 1, 8]]", "give one of them"),
+        ("[heatmaps]\nmilestones = [[0, 1]]", "milestones must be a list of lists of 3 numbers, got "),
+        ("[heatmaps]\nmilestones = [[0, 1, 8], [30, 2, 4]]", "shares of the training, 0 to 1, got 30"),
+        ('[data]\nkind = "manifest"\nvalidation_casez = 5', "[data] has the unknown entry validation_casez"),
+        ('[data]\nkind = "manifest"\nvalidation_cases = 0', "validation_cases must be at least 1"),
+        ('[data]\nkind = "manifest"\nlabyrinth_share = 70', "labyrinth_share must be a share, 0 to 1, got 70"),
+        ('[data]\nkind = "manifest"\ntiles = "all"', "tiles must be random or whole"),
+        ('[data]\nkind = "drawn"', "[data] has the kind 'drawn'"),
+        (PHANTOM.replace("temporal_bone", "temporal"), "anatomies has the unknown entry temporal; known are temporal_"),
+        (PHANTOM.replace("{ temporal_bone = 1.0 }", "2"), "anatomies must be a table of numbers, got 2"),
+        (PHANTOM.replace("MORE", "at_start = 20\npool_size = 10"), "pool_size must be at least 20, got 10"),
+        (PHANTOM.replace("multi_slice = 1.0", "multi_slice = 0"), "scanners must weigh at least one of flat_panel"),
+        (PHANTOM.replace("MORE", "") + "size = [1.1, 0.9]", "size must be the smaller and the larger end"),
+        (PHANTOM.replace("MORE", "") + "cut_share = 10", "cut_share must be a share"),
+        (PHANTOM.replace("MORE", "") + "colour = 1", "[data.sampling] has the unknown entry colour"),
+    ],
+)
+def test_wrong_value_is_said_when_the_configuration_is_read(tmp_path, wrong, words):
+    head, _, network = VALID.partition("[network]")
+    entry = wrong.partition(" =")[0]
+    kept = "".join(line for line in head.splitlines(keepends=True) if not line.startswith(f"{entry} ="))
+    wrong = wrong.replace("MORE\n", "")
+    sections = f"{wrong}\n" if wrong.startswith("[network]") else f"[network]{network}{wrong}\n"
+    path = tmp_path / "mine.toml"
+    path.write_text(kept + sections if wrong.lstrip().startswith("[") else f"{kept}{wrong}\n[network]{network}")
+    with pytest.raises(ConfigurationError) as raised:
+        read_configuration(path)
+    assert words in str(raised.value)
+    assert str(raised.value).startswith("mine.toml: ")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("base", ["clinical", "clinical_fine"])
+@pytest.mark.parametrize(
+    ("heatmaps", "first"), [({"schedule": "constant"}, (2, 3)), ({"milestones": [[0, 1, 4]]}, (1, 4))]
+)
+def test_heatmaps_are_those_that_were_named_last(base, heatmaps, first):
+    shape = configuration_of(changed(read_table(base), {"heatmaps": heatmaps})).heatmaps.at(0)
+    assert (shape.amplitude, shape.spread) == first
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGURATION_FOLDER.glob("*.toml")), ids=lambda path: path.stem)
+def test_configuration_is_read_back_as_it_was_written(path):
+    table = read_table(path.stem)
+    assert tomllib.loads(toml_text(table)) == table
+
+
+def test_any_text_and_any_number_is_read_back_from_toml():
+    table = {
+        "text": 'a "b" \\ ü 🦻 \n\x7f\x00',
+        "numbers": [1, -2.5, 1e-7, 1e22],
+        "a key": {"empty": {}, "deep": {"yes": True}},
+    }
+    assert tomllib.loads(toml_text(table)) == table
 
 
 @pytest.mark.parametrize(

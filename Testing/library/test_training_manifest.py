@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +13,10 @@ import pytest
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.scan_files import read_volume, write_volume
 from InnerEarAILib.training.configuration import ConfigurationError, read_configuration
+from InnerEarAILib.training.data_settings import ManifestData
 from InnerEarAILib.training.data_source import data_of, open_data, with_manifest
 from InnerEarAILib.training.labelled_scan import read_hdf5, read_landmark_file
-from InnerEarAILib.training.manifest import ManifestError, check_cases, read_manifest
+from InnerEarAILib.training.manifest import ManifestError, check_cases, data_mistakes, read_manifest
 from InnerEarAILib.training.manifest_dataset import is_prepared, load_case, prepare_case, prepared_sha256
 from InnerEarAILib.training.seen_scans import scan_sha256
 from InnerEarAILib.training.splits import partition, redraw
@@ -21,6 +24,7 @@ from InnerEarAILib.volume import Volume
 from library.tiny_training import tiny_config
 
 MARKS = {"helicotrema": [10.0, 8, 9], "oval window": [8.0, 10, 9], "round window": [8.0, 8, 11]}
+RADIUS = 2.6
 SPACING = 0.5
 ALL_APART = [str(number) for number in range(43)]
 
@@ -34,8 +38,8 @@ def volumes(shift: float = 0.0, spacing: float = SPACING) -> tuple[Volume, Volum
     distance = np.linalg.norm(places - [8 + shift, 8, 9], axis=-1)
     noise = np.random.default_rng(0).normal(0, 20, shape)
     return (
-        Volume((1500 * (distance < 2) + noise).astype(np.int16), affine),
-        Volume((distance < 2).astype(np.uint8) * 2, affine),
+        Volume((1500 * (distance < RADIUS) + noise).astype(np.int16), affine),
+        Volume((distance < RADIUS).astype(np.uint8) * 2, affine),
     )
 
 
@@ -120,6 +124,27 @@ def test_wrong_spacing_is_said(tmp_path):
         check_cases(manifest.cases, 0.1)
 
 
+def test_labels_of_both_ears_are_refused(tmp_path):
+    def twice(volume):
+        between = np.zeros_like(volume.voxels)
+        return Volume(np.concatenate((volume.voxels, between, volume.voxels), axis=2), volume.affine_lps)
+
+    scan, labels = volumes()
+    write_case(tmp_path, "a", twice(scan), twice(labels))
+    (mistake,) = data_mistakes(read_manifest(write_manifest(tmp_path, [entry("a")])).cases)
+    assert "reaches over 40 mm, one ear 60 to 500 mm³ and at most 30 mm; if both ears lie in one label map" in mistake
+
+
+@pytest.mark.parametrize(("assumed", "refused"), [(SPACING / 2, "has 9 mm³"), (SPACING * 2, "has 5.. mm³")])
+def test_hdf5_file_of_other_voxels_than_assumed_is_refused(tmp_path, assumed, refused):
+    write_hdf5(tmp_path / "a.hdf5")
+    row = {"name": "a", "hdf5": "a.hdf5"}
+    (case,) = read_manifest(write_manifest(tmp_path, [row], spacing_mm=assumed)).cases
+    words = rf"{refused} .*if its voxels do not measure {assumed:.3f} mm, correct the spacing \(that of HDF5 files is"
+    assert re.search(words, data_mistakes([case])[0])
+    assert data_mistakes([replace(case, spacing_mm=SPACING)]) == []
+
+
 def test_labels_that_are_no_whole_numbers_are_said(tmp_path):
     labels = volumes()[1]
     write_case(tmp_path, "a", labels=labels.with_voxels(labels.voxels * np.float32(0.25)))
@@ -159,6 +184,12 @@ def test_folder_of_hdf5_files_is_a_data_set(tmp_path):
     assert [case.name for case in read_manifest(tmp_path).cases] == ["a", "b"]
 
 
+def test_folder_where_one_is_has_its_name(tmp_path, monkeypatch):
+    (tmp_path / "a.hdf5").touch()
+    monkeypatch.chdir(tmp_path)
+    assert read_manifest(Path(".")).name == tmp_path.name
+
+
 @pytest.mark.parametrize(
     ("system", "turn"), [("LPS", (1, 1, 1)), ("1", (1, 1, 1)), ("RAS", (-1, -1, 1)), ("0", (-1, -1, 1))]
 )
@@ -182,7 +213,7 @@ def test_prepared_case_lies_where_the_scan_does(tmp_path):
     middle = (np.stack(np.indices(share.shape), -1) * share[..., None]).sum((0, 1, 2)) / share.sum()
     # The helicotrema lies 2 mm from the centre of the ball along x.
     assert case.landmarks_kji[0, 0] - middle == pytest.approx([0, 0, 5], abs=0.2)
-    assert share.sum() * 0.4**3 == pytest.approx(4 / 3 * np.pi * 8, rel=0.03)
+    assert share.sum() * 0.4**3 == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.03)
     sample = case.tile(np.round(middle), np.eye(3), 16)
     assert sample.known.tolist() == [True, True, False]
     assert np.asarray(case.image, np.float32).mean() == pytest.approx(0, abs=0.01)
@@ -253,10 +284,9 @@ def test_networks_of_hussain_are_trained_on_four_parts(name):
     assert data_of(read_configuration("base")).split == "redraw"
 
 
-def test_unknown_split_is_refused(tmp_path):
-    config = tiny_config(data={"kind": "manifest", "manifest": "x", "split": "leave-one-out"})
+def test_unknown_split_is_refused():
     with pytest.raises(ValueError, match="split must be redraw or partition, got 'leave-one-out'"):
-        data_of(config)
+        tiny_config(data={"kind": "manifest", "manifest": "x", "split": "leave-one-out"})
 
 
 def test_parts_of_a_configuration_hold_out_every_scan_once(tmp_path):
@@ -309,9 +339,11 @@ def test_configuration_opens_a_data_set_with_its_folds(tmp_path):
     for name in ("a", "b", "c"):
         write_case(tmp_path, name)
     manifest = write_manifest(tmp_path, [entry(name) for name in ("a", "b", "c")])
-    config = tiny_config(data={"kind": "manifest", "manifest": "-", "validation_cases": 1, "region_mm": 14.0})
+    config = tiny_config(data={"kind": "manifest", "manifest": "-", "region_mm": 14.0})
     config = with_manifest(config, manifest, 2)
-    with open_data(config, tmp_path / "scans", lambda line: None) as data:
+    said = []
+    with open_data(config, tmp_path / "scans", said.append) as data:
+        assert said[0] == "Training on 2 scans, holding out 1 of 3."
         assert len(data.source.folders) == 2
         assert len(data.validation) == 8
         assert all(sample.labyrinth.max() > 0.5 for sample in data.validation)
@@ -322,13 +354,18 @@ def test_configuration_opens_a_data_set_with_its_folds(tmp_path):
         assert data.region_mm == 14.0
 
 
+@pytest.mark.parametrize(("cases", "held_out"), [(43, 5), (100, 5), (24, 3), (12, 2), (8, 1), (3, 1), (1, 1)])
+def test_small_data_sets_keep_most_of_their_scans_for_training(cases, held_out):
+    assert ManifestData().held_out_of(cases) == held_out
+    assert ManifestData(validation_cases=7).held_out_of(cases) == 7
+
+
 def test_fold_without_a_data_set_is_refused():
     with pytest.raises(ValueError, match="--fold needs a data set"):
-        with_manifest(tiny_config(), None, 2)
+        with_manifest(read_configuration("clinical"), None, 2)
 
 
 def test_fold_that_does_not_exist_is_refused(tmp_path):
     write_case(tmp_path, "a")
-    config = with_manifest(tiny_config(), write_manifest(tmp_path, [entry("a")]), 4)
-    with pytest.raises(ValueError, match="fold must be 1 to 3"), open_data(config, tmp_path, lambda line: None):
-        pass
+    with pytest.raises(ValueError, match="fold must be 1 to 3"):
+        with_manifest(tiny_config(), write_manifest(tmp_path, [entry("a")]), 4)

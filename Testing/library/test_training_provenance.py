@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
 from InnerEarAILib.cli import main
 from InnerEarAILib.model_store import load_card, load_network
 from InnerEarAILib.training.checkpoint import read_numbers, save_checkpoint
-from InnerEarAILib.training.configuration import ConfigurationError
+from InnerEarAILib.training.configuration import ConfigurationError, read_configuration
+from InnerEarAILib.training.data_source import with_manifest
 from InnerEarAILib.training.seen_scans import ScanList, SeenScans
 from InnerEarAILib.training.settings import check_settings
+from InnerEarAILib.training.trainer import Trainer
 from library.labelled_balls import data_set
 from library.tiny_training import tiny_config, tiny_table, tiny_trainer
 
@@ -77,6 +80,25 @@ def test_run_begun_with_weights_inherits_their_scans_even_when_resumed(tmp_path,
     assert "had taught the weights that it began with" in load_card("tiny", tmp_path / "second" / "last").validated_on
 
 
+def test_run_folder_holds_all_that_is_needed_to_go_on(tmp_path, train, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.toml").write_text('like = "tiny.toml"\nname = "tiny"\n[heatmaps]\nschedule = "beta"\n')
+    data_set(tmp_path / "balls", 3)
+    arguments = ["--device", "cpu", "--data", "balls/balls.toml", "--fold", "2", "-o", "run"]
+    assert main(["train", "own.toml", *arguments]) == 0
+    kept = tmp_path / "run" / "configuration.toml"
+    began = read_configuration("own.toml")
+    assert read_configuration(kept) == with_manifest(began, tmp_path / "balls" / "balls.toml", 2)
+    before = kept.read_text()
+    for gone in ("own.toml", "tiny.toml"):
+        (tmp_path / gone).unlink()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["train", str(kept), "--device", "cpu", "--resume"]) == 0
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert kept.read_text() == before
+
+
 def test_run_is_not_resumed_on_another_fold(tmp_path, train, capsys):
     data = data_set(tmp_path / "balls", 3)
     assert train("run", "--data", str(data)) == 0
@@ -119,17 +141,24 @@ def test_length_words_and_places_may_change(tmp_path, now):
     check_settings(SETTINGS, now, tmp_path)
 
 
-def test_checkpoint_of_an_earlier_version_is_resumed_unchecked_once(tmp_path):
-    old = tiny_trainer(tmp_path / "run", settings={"seed": 1})
-    numbers = {"iteration": 4, "seconds": 1.0, "best_score": 0.1, "validated": 0, "begun_with": "", "stage": 0}
-    save_checkpoint(old.checkpoint_path, old._modules(), old._optimiser, numbers)
-    resumed = tiny_trainer(tmp_path / "run", settings={"seed": 2})
-    resumed.resume()
-    assert resumed.state.iteration == 4
-    resumed.run()
-    assert read_numbers(resumed.checkpoint_path)["settings"] == {"seed": 2}
-    with pytest.raises(ConfigurationError, match="seed was 2 and is 1"):
-        old.resume()
+def test_checkpoint_is_handed_to_the_disk_by_a_file_that_may_be_written_to(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(os, "fsync", lambda file: written.append(os.write(file, b"")))  # refused where opened to read
+    trainer = tiny_trainer(tmp_path / "run")
+    save_checkpoint(trainer.checkpoint_path, trainer._modules(), trainer._optimiser, {"iteration": 4})
+    assert written == [0]
+    assert read_numbers(trainer.checkpoint_path) == {"iteration": 4}
+
+
+def test_mistake_of_the_program_in_training_shows_where_it_is(tmp_path, train, capsys, monkeypatch):
+    def broken(self):
+        raise ValueError("operands could not be broadcast together")
+
+    monkeypatch.setattr(Trainer, "run", broken)
+    assert train("run", "--data", str(data_set(tmp_path / "balls", 2))) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert "could not be broadcast" in said
 
 
 def test_scans_of_the_first_weights_are_in_every_card(tmp_path):
@@ -150,5 +179,5 @@ def test_lists_of_scans_are_joined_by_data_set_and_content():
     assert both == ScanList({"A": ("a", "b", "c"), "B": ("a",)}, frozenset({"1", "2", "3"}))
     assert one.shared(both) == 2
     assert one.shared(ScanList({"Renamed": ("x",)}, frozenset({"2"}))) == 1
-    assert one.shared(ScanList({"A": ("b",)})) == 1  # a card of an earlier version, names alone
+    assert one.shared(ScanList({"A": ("b",)})) == 1  # saved anew
     assert SeenScans.of_figures({"trained_on_cases": {"A": ["a"]}}).taught == ScanList({"A": ("a",)})

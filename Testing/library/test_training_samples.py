@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from types import SimpleNamespace
 
@@ -16,6 +18,7 @@ from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.networks.dual_head_unet import NetworkOutput
 from InnerEarAILib.phantom.anatomy import PhantomEar
 from InnerEarAILib.phantom.rendered_anatomy import RenderedAnatomy
+from InnerEarAILib.training import curves, loading, phantom_pool
 from InnerEarAILib.training.curves import TensorBoard, draw_curves
 from InnerEarAILib.training.losses import JointLoss, LossConfig
 from InnerEarAILib.training.phantom_dataset import PhantomSampling, PhantomSource
@@ -185,6 +188,27 @@ def test_curves_of_a_run_are_drawn(tmp_path):
     assert draw_curves(tmp_path).read_bytes().startswith(b"\x89PNG")
 
 
+def test_curves_are_drawn_at_every_validation(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(curves, "DRAWN_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(curves, "draw_curves", lambda folder: drawn.append(len(read_metrics(folder / "metrics.csv"))))
+    tiny_trainer(tmp_path / "run").run()
+    assert drawn == [2, 5, 6]  # rows of reports and validations
+
+
+def test_run_goes_on_where_its_curves_cannot_be_drawn(tmp_path, monkeypatch):
+    def broken(folder):
+        raise MemoryError("no room for a picture")
+
+    said = []
+    monkeypatch.setattr(curves, "DRAWN_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(curves, "draw_curves", broken)
+    trainer = tiny_trainer(tmp_path / "run", say=said.append)
+    trainer.run()
+    assert trainer.state.iteration == 12
+    assert said.count("  curves.png could not be drawn: no room for a picture") == 3
+
+
 def test_tensorboard_gets_the_rows_where_it_is_installed_and_nothing_happens_where_not(tmp_path, monkeypatch):
     written = []
     writer = SimpleNamespace(add_scalar=lambda *row: written.append(row), flush=lambda: None)
@@ -229,3 +253,15 @@ def test_small_network_learns_two_phantoms_by_heart(tmp_path):
     assert figures.dice >= 0.95
     for error_mm in (figures.helicotrema_mm, figures.oval_window_mm, figures.round_window_mm):
         assert error_mm <= config.spacing_mm
+
+
+def test_processes_in_the_background_work_also_where_none_gives_way_to_another(monkeypatch):
+    # As on Windows. Signals and threads are those of the process of the tests.
+    monkeypatch.delattr(os, "nice", raising=False)
+    monkeypatch.setattr(signal, "signal", lambda *given: None)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    grown = []
+    pool = SimpleNamespace(next_number=lambda: 3, grow=lambda stage, number: grown.append(number))
+    phantom_pool._grow_until(pool, 5)
+    assert grown == [3, 4]
+    loading._quiet_worker(0)

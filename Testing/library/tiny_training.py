@@ -53,7 +53,7 @@ def tiny_config(**changes) -> TrainingConfig:
             "precision": "fp32",
         },
         "watch": {"report_every": 4, "validate_every": 6, "checkpoint_minutes": 1e-9, "workers": 0},
-        "data": {"kind": "phantom"},
+        "data": {"kind": "manifest"},
     }
     for name, value in changes.items():
         table[name] = {**table.get(name, {}), **value} if isinstance(value, dict) else value

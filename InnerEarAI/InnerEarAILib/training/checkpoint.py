@@ -45,7 +45,7 @@ def save_checkpoint(
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     temporary = path.with_name(path.name + ".part")
     save_file(tensors, temporary, metadata={HEADER: json.dumps(dict(numbers))})
-    with open(temporary, "rb") as written:
+    with open(temporary, "rb+") as written:  # Windows lets go to disk only what may be written to
         os.fsync(written.fileno())
     os.replace(temporary, path)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -36,11 +35,14 @@ def add_train_command(subparsers: argparse._SubParsersAction) -> None:
                         "name in the store, or its folder")  # fmt: skip
     parser.add_argument("--minutes", type=float, metavar="M", help="time budget; the schedules end with it")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    parser.add_argument("-o", "--output", type=Path, metavar="RUN", help="run folder (default: runs/NAME)")
+    parser.add_argument("-o", "--output", type=Path, metavar="RUN", help="run folder (default: runs/NAME, with "
+                        "--fold runs/NAME-foldN; of RUN/configuration.toml with --resume: RUN)")  # fmt: skip
     parser.add_argument("--data", type=Path, metavar="MANIFEST", help="labelled scans to train on: a manifest, or a "
-                        "folder of HDF5 files")  # fmt: skip
+                        "folder of HDF5 files, whose voxels then count as 0.099 mm wide")  # fmt: skip
     parser.add_argument("--fold", type=int, metavar="N", help="which fold of the labelled scans (default: 1)")
-    parser.add_argument("--anatomies", type=Path, metavar="DIR", help="drawn anatomies (default: RUN/anatomies)")
+    parser.add_argument("--anatomies", type=Path, metavar="DIR", help="folder of drawn anatomies, or of the prepared "
+                        "scans of --data, which folds trained one after the other can share (default: RUN/anatomies or "
+                        "RUN/scans)")  # fmt: skip
     parser.set_defaults(handler=run_train_command)
 
 
@@ -48,22 +50,28 @@ def run_train_command(arguments: argparse.Namespace) -> int:
     """Trains as the parsed arguments ask; returns the exit code: 0 done, 2 bad input, 130 cancelled."""
     from InnerEarAILib.inference.device import DeviceError, choose_device
     from InnerEarAILib.model_store import ModelError, find_card, load_network
-    from InnerEarAILib.training.configuration import ConfigurationError, read_configuration
+    from InnerEarAILib.training.configuration import (
+        ConfigurationError,
+        as_configuration_errors,
+        read_configuration,
+        read_table,
+    )
     from InnerEarAILib.training.data_source import open_data, with_manifest
     from InnerEarAILib.training.export import model_exporter
     from InnerEarAILib.training.processes import own_device, started_processes
-    from InnerEarAILib.training.run_folder import write_run
+    from InnerEarAILib.training.run_folder import write_configuration, write_run
     from InnerEarAILib.training.seen_scans import SeenScans
     from InnerEarAILib.training.settings import settings_of
     from InnerEarAILib.training.trainer import Trainer
 
     try:
-        config = with_manifest(read_configuration(arguments.configuration), arguments.data, arguments.fold)
+        with as_configuration_errors():
+            config = with_manifest(read_configuration(arguments.configuration), arguments.data, arguments.fold)
+        table = _complete(read_table(arguments.configuration), config)
         if arguments.minutes is not None and arguments.minutes <= 0:
             raise ConfigurationError(f"--minutes must be positive, got {arguments.minutes:g}.")
         device = choose_device(own_device(arguments.device))
-        fold = "" if arguments.fold is None else f"-fold{arguments.fold}"
-        folder = arguments.output or Path("runs") / f"{config.name}{fold}"
+        folder = arguments.output or _default_folder(arguments, config)
         if (folder / "checkpoint.safetensors").exists() and not arguments.resume:
             raise ConfigurationError(f"{folder} holds a run already; add --resume to go on, or name another with -o.")
         if arguments.begin_with and arguments.resume:
@@ -75,7 +83,8 @@ def run_train_command(arguments: argparse.Namespace) -> int:
             if not processes.leads:
                 processes.wait()
             say = _say if processes.leads else _silent
-            data = opened.enter_context(open_data(config, arguments.anatomies or prepared, say, processes.leads))
+            with as_configuration_errors():
+                data = opened.enter_context(open_data(config, arguments.anatomies or prepared, say, processes.leads))
             if processes.leads:
                 processes.wait()
             trainer = Trainer(
@@ -98,13 +107,13 @@ def run_train_command(arguments: argparse.Namespace) -> int:
                 if known := data.seen.validated.shared(seen.taught):
                     say(f"{begun_with.name} was trained on {known} of the scans that are held out: they flatter it.")
             if processes.leads:
-                _keep_configuration(arguments.configuration, folder)
+                write_configuration(folder, table)
                 if not arguments.resume:
                     first = _version(begun_with) if begun_with else None
                     write_run(folder, _told(arguments.configuration, config, first, processes.count))
             trainer.run()
             say(f"Done: weights in {folder / 'best'} and {folder / 'last'}")
-    except (ConfigurationError, DeviceError, ModelError, ValueError) as error:
+    except (ConfigurationError, DeviceError, ModelError) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -113,14 +122,21 @@ def run_train_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _keep_configuration(path_or_name: str, folder: Path) -> None:
-    from InnerEarAILib.training.configuration import CONFIGURATION_FOLDER
+def _default_folder(arguments: argparse.Namespace, config: TrainingConfig) -> Path:
+    from InnerEarAILib.training.run_folder import CONFIGURATION_FILE
 
-    path = Path(path_or_name)
-    source = path if path.is_file() else CONFIGURATION_FOLDER / f"{path_or_name}.toml"
-    target = folder / "configuration.toml"
-    if source.resolve() != target.resolve():
-        shutil.copyfile(source, target)
+    given = Path(arguments.configuration)
+    if arguments.resume and given.name == CONFIGURATION_FILE and (given.parent / "checkpoint.safetensors").is_file():
+        return given.parent
+    fold = "" if arguments.fold is None else f"-fold{arguments.fold}"
+    return Path("runs") / f"{config.name}{fold}"
+
+
+def _complete(table: dict[str, Any], config: TrainingConfig) -> dict[str, Any]:
+    """What RUN/configuration.toml says: the file's table, with the data set and the fold that arguments named."""
+    manifest = config.data.get("manifest")
+    where = {"manifest": str(Path(manifest).resolve())} if manifest else {}
+    return {**table, "data": {**config.data, **where}}
 
 
 def _told(configuration: str, config: TrainingConfig, begun_with: str | None, processes: int) -> dict[str, Any]:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from InnerEarAILib.networks.methods import DUAL_HEAD_UNET, network_config
+from InnerEarAILib.training.checked_fields import (
+    check_at_least,
+    check_positive,
+    check_types,
+    dataclass_of,
+)
+from InnerEarAILib.training.data_settings import data_settings
 from InnerEarAILib.training.losses import LossConfig, segmentation_loss
 from InnerEarAILib.training.schedules import (
     ANNEALING_SHARE,
@@ -24,6 +33,21 @@ CONFIGURATION_FOLDER = Path(__file__).parent / "configurations"
 
 class ConfigurationError(ValueError):
     """A configuration file cannot be used; the message says where it is wrong and what would be right."""
+
+
+@contextmanager
+def as_configuration_errors() -> Iterator[None]:
+    """Round what reads a configuration or opens its data: a ValueError of it tells what was asked for wrongly.
+
+    Raises:
+        ConfigurationError: in place of the ValueError.
+    """
+    try:
+        yield
+    except ConfigurationError:
+        raise
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -46,6 +70,9 @@ class OptimisationConfig:
         gradient_norm: longer gradients are shortened to this length; 0 leaves them.
         ema_decay: of the moving average of the weights, which is validated and exported; 0: the weights themselves.
         precision: "bf16" (mixed) or "fp32".
+
+    Raises:
+        ValueError: if a value is not of its type or out of its range.
     """
 
     optimiser: Literal["adamw", "sgd"] = "adamw"
@@ -64,17 +91,17 @@ class OptimisationConfig:
     precision: Literal["bf16", "fp32"] = "bf16"
 
     def __post_init__(self) -> None:
-        if self.optimiser not in ("adamw", "sgd"):
-            raise ValueError(f"optimiser must be adamw or sgd, got {self.optimiser!r}")
-        if self.precision not in ("bf16", "fp32"):
-            raise ValueError(f"precision must be bf16 or fp32, got {self.precision!r}")
-        for name in ("iterations", "batch", "slices", "accumulation"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay must be at least 0 and below 1, got {self.ema_decay}")
+        check_types(self)
+        check_at_least(1, self, "iterations", "batch", "slices", "accumulation")
+        check_at_least(0, self, "weight_decay", "gradient_norm")
+        check_positive(self, "learning_rate")
+        for name, values in (("betas", self.betas), ("momentum", (self.momentum,)), ("ema_decay", (self.ema_decay,))):
+            for value in values:
+                if not 0 <= value < 1:
+                    raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
+        if self.optimiser == "sgd":  # Nesterov's is nothing without
+            check_positive(self, "momentum")
+        _ = self.rate  # refuses shares that are longer than the training
 
     @property
     def rate(self) -> TrapezoidalRate:
@@ -90,7 +117,10 @@ class WatchConfig:
         report_every: iterations between two rows of the metrics table.
         validate_every: iterations between validations; 750 in the paper.
         checkpoint_minutes: time between checkpoints, at most.
-        workers: processes that prepare samples.
+        workers: processes that prepare samples; 0: the one that trains.
+
+    Raises:
+        ValueError: if a value is not of its type or out of its range.
     """
 
     report_every: int = 50
@@ -99,8 +129,10 @@ class WatchConfig:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        if self.report_every < 1 or self.validate_every < 1 or self.workers < 0 or self.checkpoint_minutes <= 0:
-            raise ValueError("report_every and validate_every must be at least 1, checkpoint_minutes above 0")
+        check_types(self)
+        check_at_least(1, self, "report_every", "validate_every")
+        check_at_least(0, self, "workers")
+        check_positive(self, "checkpoint_minutes")
 
 
 @dataclass(frozen=True)
@@ -108,7 +140,7 @@ class TrainingConfig:
     """A training run.
 
     Attributes:
-        name: of the model, and of its folder.
+        name: of the model, and of its folder: letters, digits, “_”, “-” and “.”.
         role: "segmenter" or "locator", for the card.
         description: one sentence for the card.
         spacing_mm: isotropic voxel edge of the model's grid.
@@ -119,8 +151,12 @@ class TrainingConfig:
         heatmaps: amplitude and spread of the heatmaps over the training.
         optimisation: optimiser, rates, lengths.
         watch: reports, validation, checkpoints.
-        data: the table that says where samples come from, as it stands in the file; its "kind" names the reader.
+        data: the table that says where samples come from, as it stands in the file; its "kind" names the reader, see
+            data_settings. Empty: labelled scans are named later.
         method: a key of networks.methods.METHODS.
+
+    Raises:
+        ValueError: if a value is not of its type or out of its range, or the data table is not understood.
     """
 
     name: str
@@ -136,6 +172,17 @@ class TrainingConfig:
     watch: WatchConfig
     data: Mapping[str, Any]
     method: str = DUAL_HEAD_UNET
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise ValueError(f"name must be of letters, digits, “_”, “-” and “.”, to name a folder, got {self.name!r}")
+        check_positive(self, "spacing_mm", "tile_voxels")
+        check_at_least(0, self, "seed")
+        if self.tile_voxels % self.network.size_multiple:
+            raise ValueError(f"tile_voxels must be a multiple of {self.network.size_multiple}, got {self.tile_voxels}")
+        if self.data:
+            data_settings(self.data)
 
 
 def read_configuration(path_or_name: str | Path) -> TrainingConfig:
@@ -174,6 +221,8 @@ def read_table(path_or_name: str | Path, unlike: Sequence[Path] = ()) -> dict[st
     like = table.pop("like", None)
     if like is None:
         return table
+    if not isinstance(like, str):
+        raise ConfigurationError(f"{path.name}: like must name a configuration, got {like!r}.")
     beside = path.parent / like
     return changed(read_table(beside if beside.is_file() else like, (*unlike, path)), table)
 
@@ -181,7 +230,8 @@ def read_table(path_or_name: str | Path, unlike: Sequence[Path] = ()) -> dict[st
 def changed(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration's table with other entries; those of its sections one by one.
 
-    The sections of another method's network and of another kind of data begin anew.
+    The sections of another method's network and of another kind of data begin anew, and so do heatmaps, whose entries
+    are two ways to say the same.
     """
     merged = dict(table)
     if changes.get("method", table.get("method")) != table.get("method"):
@@ -189,7 +239,8 @@ def changed(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     for name, value in changes.items():
         inner = merged.get(name)
         if (
-            not isinstance(value, dict)
+            (name == "heatmaps" and value)
+            or not isinstance(value, dict)
             or not isinstance(inner, dict)
             or value.get("kind", inner.get("kind")) != inner.get("kind")
         ):
@@ -207,12 +258,8 @@ def configuration_of(table: Mapping[str, Any]) -> TrainingConfig:
         ModuleNotFoundError: if its loss needs MONAI, which is not installed.
     """
     table = dict(table)
-    network = network_config(table.get("method", DUAL_HEAD_UNET), _section(table, "network"))
-    tile = table.get("tile_voxels")
-    if isinstance(tile, int) and tile % network.size_multiple:
-        raise ValueError(f"tile_voxels must be a multiple of {network.size_multiple}, got {tile}")
     parts = {
-        "network": network,
+        "network": _network(table),
         "loss": dataclass_of(LossConfig, _section(table, "loss"), "[loss]"),
         "heatmaps": _heatmap_schedule(_section(table, "heatmaps")),
         "optimisation": dataclass_of(OptimisationConfig, _section(table, "optimisation"), "[optimisation]"),
@@ -222,22 +269,6 @@ def configuration_of(table: Mapping[str, Any]) -> TrainingConfig:
     # Made anew when training begins, which may be an hour later: scans are prepared or drawn before.
     segmentation_loss(parts["loss"].segmentation)
     return dataclass_of(TrainingConfig, {"seed": 1, **table, **parts}, "the file")
-
-
-def dataclass_of(kind: type, values: Mapping[str, Any], where: str) -> Any:
-    """An instance of a dataclass from a table; lists become tuples.
-
-    Raises:
-        ValueError: if a key is unknown or a field without a default is missing.
-    """
-    known = {entry.name: entry for entry in fields(kind)}
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise ValueError(f"{where} has the unknown entry {', '.join(unknown)}; known are {', '.join(known)}")
-    try:
-        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-    except TypeError as error:
-        raise ValueError(f"{where} is incomplete: {error}") from None
 
 
 def _found(path_or_name: str | Path) -> Path:
@@ -259,11 +290,32 @@ def _section(table: dict[str, Any], name: str) -> dict[str, Any]:
     return section
 
 
+def _network(table: dict[str, Any]) -> Any:
+    section = _section(table, "network")
+    try:
+        return network_config(table.get("method", DUAL_HEAD_UNET), section)
+    except TypeError as error:  # of a class that compares before it asks what it compares
+        raise ValueError(f"[network] has an entry of a wrong type: {error}") from None
+
+
+@dataclass(frozen=True)
+class _HeatmapEntries:
+    """The [heatmaps] table: rows of progress, amplitude and spread (voxels), or the name of a schedule."""
+
+    milestones: tuple[tuple[float, float, float], ...] | None = None
+    schedule: str | None = None
+
+    def __post_init__(self) -> None:
+        check_types(self)
+
+
 def _heatmap_schedule(section: Mapping[str, Any]) -> HeatmapSchedule:
-    rows: Sequence[Sequence[float]] | None = section.get("milestones")
-    if rows is not None:
-        return HeatmapSchedule.of(rows)
-    name = section.get("schedule", "gamma")
+    entries: _HeatmapEntries = dataclass_of(_HeatmapEntries, section, "[heatmaps]")
+    if entries.milestones is not None and entries.schedule is not None:
+        raise ValueError("[heatmaps] gives milestones and a schedule, which say the same; give one of them")
+    if entries.milestones is not None:
+        return HeatmapSchedule.of(entries.milestones)
+    name = "gamma" if entries.schedule is None else entries.schedule
     if name not in NAMED_HEATMAP_SCHEDULES:
         raise ValueError(f"unknown heatmap schedule {name!r}; there are {', '.join(NAMED_HEATMAP_SCHEDULES)}")
     return NAMED_HEATMAP_SCHEDULES[name]

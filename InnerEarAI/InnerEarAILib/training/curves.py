@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from InnerEarAILib.training.run_folder import read_metrics
+from InnerEarAILib.whole_files import replacing
 
 PANELS = (
     ("Loss", ("loss", "segmentation_loss", "validation_loss")),
@@ -16,6 +18,30 @@ PANELS = (
     ("Iterations/s, share of time waiting", ("iterations_per_second", "waiting_share")),
 )
 """Title, and the columns of the metrics table drawn together."""
+
+DRAWN_EVERY_SECONDS = 60.0
+"""Drawing takes about a second, which a run with frequent validations should not spend each time."""
+
+
+class CurvesPicture:
+    """RUN/curves.png while a run goes on. What goes wrong is said alone, since a picture is not worth a training."""
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        self._folder, self._say = folder, say
+        self._drawn = time.monotonic()
+
+    def keep_up(self) -> None:
+        """Draws the picture, unless that was done less than DRAWN_EVERY_SECONDS ago."""
+        if time.monotonic() - self._drawn >= DRAWN_EVERY_SECONDS:
+            self.draw()
+
+    def draw(self) -> None:
+        """Draws the picture."""
+        try:
+            draw_curves(self._folder)
+        except Exception as error:
+            self._say(f"  curves.png could not be drawn: {error}")
+        self._drawn = time.monotonic()
 
 
 def draw_curves(folder: Path) -> Path | None:
@@ -41,7 +67,8 @@ def draw_curves(folder: Path) -> Path | None:
         if axes.lines:
             axes.legend(fontsize="small")
     path = folder / "curves.png"
-    figure.savefig(path, dpi=100)
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=100)
     return path
 
 

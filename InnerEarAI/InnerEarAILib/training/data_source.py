@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_args
 
 from InnerEarAILib.training.augmentation import AUGMENTATIONS
-from InnerEarAILib.training.configuration import TrainingConfig, dataclass_of
+from InnerEarAILib.training.configuration import TrainingConfig
+from InnerEarAILib.training.data_settings import ManifestData, PhantomData, data_settings
 from InnerEarAILib.training.manifest import Manifest, check_cases, read_manifest
 from InnerEarAILib.training.manifest_dataset import (
     ManifestSource,
@@ -18,11 +18,11 @@ from InnerEarAILib.training.manifest_dataset import (
     prepared_sha256,
     validation_tiles,
 )
-from InnerEarAILib.training.phantom_dataset import PhantomSampling, PhantomSource
+from InnerEarAILib.training.phantom_dataset import PhantomSource
 from InnerEarAILib.training.phantom_pool import TRAINING, VALIDATION, AnatomyPool, AnatomyRecipe, BackgroundGrowth
 from InnerEarAILib.training.samples import SampleSource, TrainingSample
 from InnerEarAILib.training.seen_scans import ScanList, SeenScans
-from InnerEarAILib.training.splits import Split, partition, redraw
+from InnerEarAILib.training.splits import partition, redraw
 
 
 @dataclass(frozen=True)
@@ -46,73 +46,6 @@ class TrainingData:
     limits: str
     region_mm: float
     seen: SeenScans = field(default_factory=SeenScans)
-
-
-@dataclass(frozen=True)
-class PhantomData:
-    """The [data] table of kind "phantom".
-
-    Attributes:
-        anatomies: kinds of anatomies and their shares; see AnatomyRecipe.
-        anatomy_spacing_mm, anatomy_extent_mm, truth_spacing_mm: see AnatomyRecipe.
-        pool_size: anatomies kept on disk.
-        at_start: anatomies drawn before training begins.
-        at_most: anatomies drawn in all.
-        validation_anatomies: further anatomies that are validated on.
-        validation_samples: samples taken of them.
-        sampling: how samples are taken of an anatomy; see PhantomSampling.
-    """
-
-    anatomies: dict[str, float]
-    anatomy_spacing_mm: float
-    anatomy_extent_mm: float
-    sampling: PhantomSampling
-    truth_spacing_mm: float | None = None
-    pool_size: int = 150
-    at_start: int = 12
-    at_most: int = 150
-    validation_anatomies: int = 6
-    validation_samples: int = 16
-
-
-@dataclass(frozen=True)
-class ManifestData:
-    """The [data] table of kind "manifest".
-
-    Attributes:
-        manifest: the manifest, or a folder of HDF5 files; see manifest.read_manifest. Empty: it is named later.
-        fold: which random split is trained, 1 to `folds`.
-        folds: how many there are; three in Stebani et al. 2023, four in Hussain et al. 2021.
-        split: "redraw": each fold draws its held-out cases anew (Stebani et al.); "partition": each holds out another
-            of `folds` parts, so that every case is held out once (Hussain et al.). See splits.
-        validation_cases: cases that a redraw holds out; five of 43 in Stebani et al.
-        augmentation: "none", "alpha" or "beta"; see augmentation.AUGMENTATIONS.
-        labyrinth_share: share of tiles that show the labyrinth for certain; ours.
-        validation_tiles: fixed tiles of each held-out case.
-        region_mm: edge of the cube round the labyrinth that is kept and normalised together; as inference does.
-        tiles: "random" places, or the "whole" labyrinth in the middle of every tile.
-    """
-
-    manifest: str = ""
-    fold: int = 1
-    folds: int = 3
-    split: Split = "redraw"
-    validation_cases: int = 5
-    augmentation: str = "beta"
-    labyrinth_share: float = 0.7
-    validation_tiles: int = 8
-    region_mm: float = 40.0
-    tiles: Literal["random", "whole"] = "random"
-
-    def __post_init__(self) -> None:
-        if self.split not in get_args(Split):
-            raise ValueError(f"split must be {' or '.join(get_args(Split))}, got {self.split!r}")
-        if self.tiles not in ("random", "whole"):
-            raise ValueError(f"tiles must be random or whole, got {self.tiles!r}")
-        if self.augmentation not in AUGMENTATIONS:
-            raise ValueError(f"unknown augmentation {self.augmentation!r}; there are {', '.join(AUGMENTATIONS)}")
-        if not 1 <= self.fold <= self.folds:
-            raise ValueError(f"fold must be 1 to {self.folds}, got {self.fold}")
 
 
 def with_manifest(config: TrainingConfig, manifest: Path | None, fold: int | None) -> TrainingConfig:
@@ -162,14 +95,7 @@ def data_of(config: TrainingConfig) -> ManifestData | PhantomData:
     Raises:
         ValueError: if it is not understood.
     """
-    table = dict(config.data)
-    kind = table.pop("kind", None)
-    if kind == "manifest":
-        return dataclass_of(ManifestData, table, "[data]")
-    if kind == "phantom":
-        sampling = dataclass_of(PhantomSampling, table.pop("sampling", {}), "[data.sampling]")
-        return dataclass_of(PhantomData, {**table, "sampling": sampling}, "[data]")
-    raise ValueError(f'[data] has the kind {kind!r}; known are "phantom" and "manifest"')
+    return data_settings(config.data)
 
 
 def split_of(config: TrainingConfig, data: ManifestData, manifest: Manifest) -> tuple[list[int], list[int]]:
@@ -181,7 +107,7 @@ def split_of(config: TrainingConfig, data: ManifestData, manifest: Manifest) -> 
     patients = [case.one_patient for case in manifest.cases]
     if data.split == "partition":
         return partition(patients, data.fold, data.folds, config.seed)
-    return redraw(patients, data.fold, data.validation_cases, config.seed)
+    return redraw(patients, data.fold, data.held_out_of(len(patients)), config.seed)
 
 
 def _open_manifest(
@@ -193,6 +119,7 @@ def _open_manifest(
     folders = [folder / f"{number:04d}" for number in range(len(manifest.cases))]
     grid = config.spacing_mm, data.region_mm
     training, held_out = split_of(config, data, manifest)
+    say(f"Training on {len(training)} scans, holding out {len(held_out)} of {len(manifest.cases)}.")
     new = [number for number, case in enumerate(manifest.cases) if not is_prepared(case, folders[number], *grid)]
     if new:
         say(f"Checking {len(new)} scans of {manifest.name}")

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from InnerEarAILib import __version__
+from InnerEarAILib.contrast_matching import ContrastReference
 from InnerEarAILib.model_store import ModelCard, save_model
 from InnerEarAILib.training.configuration import TrainingConfig
-from InnerEarAILib.training.data_source import TrainingData
+from InnerEarAILib.training.data_source import TrainingData, data_of
+from InnerEarAILib.training.manifest_dataset import ManifestSource, load_case
 from InnerEarAILib.training.processes import Processes
+from InnerEarAILib.training.samples import SampleSource
 from InnerEarAILib.training.seen_scans import SeenScans
 from InnerEarAILib.training.trainer import Export, RunState
 from InnerEarAILib.training.validation import ValidationFigures
 
 OVERLAP_SHARE_OF_TILE = 25 / 128
 """25 voxels of overlap to a tile of 128, as in the paper; smaller tiles overlap by as large a share."""
+
+PROTOCOL_KEY, CONTRAST_KEY = "protocol", "contrast_reference"
+"""Under these keys of a card's figures stand `protocol_of` the run, and the contrast of its labelled scans."""
+
+SEEN_ALONG_AN_EDGE = 32
+"""Voxels along each edge of a labelled scan that its contrast is told by."""
 
 
 def model_exporter(
@@ -44,9 +55,11 @@ def model_exporter(
     if processes and processes.count > 1:
         made = processes.count * processes.passes_of_step(config.optimisation.accumulation)
         by = f"{by} for each of {processes.count} processes, {made} passes to a step"
+    contrast = _contrast(data.source)
 
     def export(network: nn.Module, which: str, state: RunState, figures: ValidationFigures) -> None:
-        save_model(folder / which, model_card(config, data, state, by, figures, which == "best"), network)
+        card = model_card(config, data, state, by, figures, which == "best")
+        save_model(folder / which, replace(card, figures={**card.figures, **contrast}), network)
 
     return export
 
@@ -71,6 +84,7 @@ def model_card(
     before_it = SeenScans.of_figures(state.seen_before)
     seen = data.seen if chosen else SeenScans(data.seen.taught)
     measured |= (seen | before_it).figures()
+    measured[PROTOCOL_KEY] = {**protocol_of(config), "began_with": state.begun_with}
     tiles = f"{state.iteration:,} iterations of {_counted(config.optimisation.batch, 'tile')}"
     spent = f"{tiles} in {state.seconds / 3600:.2f} hours on {by}"
     before = f" It began with the weights of {state.begun_with}." if state.begun_with else ""
@@ -95,6 +109,28 @@ def model_card(
         figures=measured,
         method=config.method,
     )
+
+
+def protocol_of(config: TrainingConfig) -> dict[str, Any]:
+    """How a run trains, JSON-able: loss, heatmaps, optimisation, and its [data] without what names scans and fold."""
+    data = dict(config.data)
+    if data.get("kind") == "manifest":
+        data |= asdict(data_of(config))
+        del data["manifest"], data["fold"]
+    parts = {name: asdict(getattr(config, name)) for name in ("loss", "heatmaps", "optimisation")}
+    return json.loads(json.dumps({**parts, "data": data}))
+
+
+def _contrast(source: SampleSource) -> dict[str, list[float]]:
+    """The mean distribution of intensities in labelled scans that are trained on; nothing of drawn ones."""
+    if not isinstance(source, ManifestSource):
+        return {}
+    regions = []
+    for folder in source.folders:
+        image = load_case(folder).image
+        steps = (slice(None, None, max(1, edge // SEEN_ALONG_AN_EDGE)) for edge in image.shape)
+        regions.append(image[tuple(steps)].astype(np.float32))
+    return {CONTRAST_KEY: [round(value, 4) for value in ContrastReference.of(regions).quantiles]}
 
 
 def _counted(number: int, noun: str) -> str:

@@ -74,5 +74,6 @@ class _BatchIndices:
 def _quiet_worker(worker: int) -> None:
     del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the trainer, which ends its workers itself
-    os.nice(WORKER_NICENESS)
+    if hasattr(os, "nice"):  # on Unix
+        os.nice(WORKER_NICENESS)
     torch.set_num_threads(WORKER_THREADS)

@@ -18,6 +18,7 @@ import torch
 from torch.nn import functional
 
 from InnerEarAILib.landmarks import gaussian_profiles
+from InnerEarAILib.training.checked_fields import check_at_least, check_types
 from InnerEarAILib.training.samples import Batch
 from InnerEarAILib.training.schedules import HeatmapShape
 
@@ -36,12 +37,26 @@ class LossConfig:
             voxels, so that a mean over all voxels is small beside the Dice term; 64 brings both to the same size.
         supervision_weights: factor of the full output and of the terminals at half, a quarter, an eighth of its size.
             Their sum is scaled to 1. Empty after the first: no deep supervision.
+
+    Raises:
+        ValueError: if a value is not of its type or out of its range.
     """
 
     segmentation: SegmentationLoss = "dice_bce"
     segmentation_weight: float = 1.0
     heatmap_weight: float = 64.0
     supervision_weights: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_at_least(0, self, "segmentation_weight", "heatmap_weight")
+        if self.segmentation_weight + self.heatmap_weight == 0:
+            raise ValueError("segmentation_weight and heatmap_weight cannot both be 0: nothing would be learnt")
+        if not self.supervision_weights or self.supervision_weights[0] <= 0 or min(self.supervision_weights) < 0:
+            raise ValueError(
+                "supervision_weights must begin with a number above 0, that of the full output, and have none below 0, "
+                f"got {list(self.supervision_weights)}"
+            )
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,12 @@ GRID_TOLERANCE_VOXELS = 0.05
 FARTHEST_LANDMARK_MM = 3.0
 """A landmark farther than this from any voxel of the labyrinth is in another place or another coordinate system."""
 
+LARGEST_LABYRINTH_MM = 30.0
+"""Along any axis a labyrinth reaches over less than 20 mm; what reaches this far is not one ear."""
+
+LABYRINTH_MM3 = (60.0, 500.0)
+"""Volume of one labyrinth: real ones have 140 to 265 mm³, malformed and ossified ones vary more."""
+
 _TOP = ("name", "labyrinth_labels", "spacing_mm", "axes", "case")
 _CASE = ("name", "scan", "labels", "landmarks", "unmarked", "patient", "hdf5")
 
@@ -138,7 +144,10 @@ def read_manifest(path: Path) -> Manifest:
         if not found:
             raise ManifestError(f"{path} holds no data set:", ["it has no HDF5 files; write a manifest for others."])
         # HDF5 files without a manifest are those of Zenodo 10.5281/zenodo.8277159, the paper's own.
-        return Manifest(path.name, tuple(Case(file.stem, (file,), spacing_mm=PAPER_VOXEL_MM) for file in found))
+        # Of the path from the root, since "." has no name.
+        return Manifest(
+            path.resolve().name, tuple(Case(file.stem, (file,), spacing_mm=PAPER_VOXEL_MM) for file in found)
+        )
     try:
         text = path.read_text(encoding="utf-8")
         table = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
@@ -225,8 +234,25 @@ def case_mistakes(case: Case, model_spacing_mm: float | None = None) -> list[str
     places = np.argwhere(case.labyrinth(voxels))
     if not len(places):
         wrong.append("no voxel of its labels is labyrinth.")
-    wrong += _landmark_mistakes(case, read, labels.grid.to_lps(places[:, ::-1]))
+    places_lps = labels.grid.to_lps(places[:, ::-1])
+    wrong += _size_mistakes(places_lps, labels.spacing_mm) + _landmark_mistakes(case, read, places_lps)
     return [f"Case {case.name}: {mistake}" for mistake in wrong]
+
+
+def _size_mistakes(labyrinth_lps: np.ndarray, spacing_mm: np.ndarray) -> list[str]:
+    if not len(labyrinth_lps):
+        return []
+    reach_mm = float(np.ptp(labyrinth_lps, axis=0).max())
+    volume_mm3 = len(labyrinth_lps) * float(np.prod(spacing_mm))
+    least, most = LABYRINTH_MM3
+    if reach_mm <= LARGEST_LABYRINTH_MM and least <= volume_mm3 <= most:
+        return []
+    return [
+        f"its labyrinth has {volume_mm3:.0f} mm³ and reaches over {reach_mm:.0f} mm, one ear {least:g} to {most:g} mm³ "
+        f"and at most {LARGEST_LABYRINTH_MM:g} mm; if both ears lie in one label map, give each a case with labels of "
+        f"its own; if its voxels do not measure {float(np.max(spacing_mm)):.3f} mm, correct the spacing (that of HDF5 "
+        "files is a manifest's spacing_mm)."
+    ]
 
 
 def _landmark_mistakes(case: Case, read: LabelledScan, labyrinth_lps: np.ndarray) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from scipy import ndimage
@@ -12,9 +12,17 @@ from scipy.spatial.transform import Rotation
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.phantom.pose import Pose, sample_pose
 from InnerEarAILib.phantom.rendered_anatomy import RenderedAnatomy
-from InnerEarAILib.phantom.scanner import Scanner, sample_scanner
+from InnerEarAILib.phantom.scanner import SCANNER_KINDS, Scanner, sample_scanner
 from InnerEarAILib.phantom.scanner_acquisition import scan_rendered
 from InnerEarAILib.preprocessing import normalise, resample
+from InnerEarAILib.training.checked_fields import (
+    check_at_least,
+    check_positive,
+    check_ranges,
+    check_shares,
+    check_types,
+    check_weights,
+)
 from InnerEarAILib.training.phantom_pool import ANATOMIES_HELD, VALIDATION, AnatomyPool, load_anatomy
 from InnerEarAILib.training.samples import TrainingSample
 from InnerEarAILib.volume import Grid, InputError, Volume
@@ -55,6 +63,9 @@ class PhantomSampling:
         contrast: factor of the normalised intensities, drawn from 1 ± this.
         rim_mm: the label is the labyrinth widened by this much. At a locator's spacing a labyrinth is 200 voxels
             in a tile of a quarter million, too few to learn from quickly; with a rim it is a thousand.
+
+    Raises:
+        ValueError: if a value is not of its type or out of its range.
     """
 
     scanners: Mapping[str, float]
@@ -73,6 +84,14 @@ class PhantomSampling:
     clipped_hounsfield: tuple[float, float] = (700.0, 2400.0)
     contrast: float = 0.15
     rim_mm: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_weights(self, "scanners", SCANNER_KINDS)
+        check_positive(self, "finest_mm")
+        check_ranges(self, "region_mm", "size", "clipped_hounsfield")
+        check_shares(self, *(entry.name for entry in fields(self) if entry.name.endswith("_share")), "contrast")
+        check_at_least(0, self, "tilt_degrees", "near_mm", "far_mm", "rim_mm")
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,8 @@ class BackgroundGrowth:
 
 def _grow_until(pool: AnatomyPool, anatomies: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the trainer, which ends this process itself
-    os.nice(BACKGROUND_NICENESS)
+    if hasattr(os, "nice"):  # on Unix
+        os.nice(BACKGROUND_NICENESS)
     for number in range(pool.next_number(), anatomies):
         pool.grow(TRAINING, number)
 
@@ -181,3 +182,6 @@ HEAD_EXTENT_MM = (170.0, 200.0, 120.0)
 """Drawn part of a head along x, y, z, round the level of the ears."""
 
 _RECIPES = {"temporal_bone": _temporal_bone, "head": _head, "earless": _earless}
+
+ANATOMY_KINDS = tuple(_RECIPES)
+"""Kinds of anatomies that can be drawn."""

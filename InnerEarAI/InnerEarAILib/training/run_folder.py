@@ -1,6 +1,6 @@
 """What a training run leaves on disk.
 
-RUN/configuration.toml   what was asked for
+RUN/configuration.toml   what was asked for, complete: train RUN/configuration.toml --resume goes on
 RUN/run.json             and with which data set, fold and first weights
 RUN/metrics.csv          one row a report
 RUN/curves.png           the same as curves, if matplotlib is installed
@@ -13,19 +13,41 @@ from __future__ import annotations
 
 import csv
 import json
-import os
+import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from InnerEarAILib.training.toml_text import toml_text
+from InnerEarAILib.whole_files import replacing
+
+CONFIGURATION_FILE = "configuration.toml"
 
 RUN_FILE = "run.json"
 
 
+def write_configuration(folder: Path, table: Mapping[str, Any]) -> None:
+    """Writes the configuration that a run was begun with, `like` no other one, whole or not at all.
+
+    A file that says the same already is left as it is, with its comments.
+
+    Args:
+        folder: the run folder.
+        table: as configuration.read_table gives it.
+    """
+    path = folder / CONFIGURATION_FILE
+    with suppress(OSError, ValueError):
+        if tomllib.loads(path.read_text(encoding="utf-8")) == table:
+            return
+    with replacing(path) as unfinished:
+        unfinished.write_text(toml_text(table), encoding="utf-8")
+
+
 def write_run(folder: Path, told: Mapping[str, Any]) -> None:
     """Writes what a run was begun with, JSON-able, whole or not at all."""
-    temporary = folder / f"{RUN_FILE}.part"
-    temporary.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, folder / RUN_FILE)
+    with replacing(folder / RUN_FILE) as unfinished:
+        unfinished.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 class MetricsTable:
@@ -43,12 +65,10 @@ class MetricsTable:
         kept = []
         if keep_until is not None and path.is_file():
             kept = [row for row in read_metrics(path) if row["iteration"] <= keep_until]
-        temporary = path.with_name(path.name + ".part")
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
+        with replacing(path) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self._columns, restval="", extrasaction="ignore")
             writer.writeheader()
             writer.writerows(_written(row) for row in kept)
-        os.replace(temporary, path)
 
     def append(self, row: Mapping[str, float]) -> None:
         """Adds a row; columns that it lacks stay empty."""

@@ -79,7 +79,8 @@ class HeatmapSchedule:
         milestones: in order of progress; the first at 0.
 
     Raises:
-        ValueError: if no milestone is at 0, if they are out of order, or if the amplitude falls or the spread rises.
+        ValueError: if no milestone is at 0, if they are out of order or after the end, or if the amplitude falls or the
+            spread rises.
 
     Source:
         Stebani et al. 2023, "Algorithm and network architecture" (heatmap scheduling protocol).
@@ -96,6 +97,10 @@ class HeatmapSchedule:
                     f"heatmap milestones must come in order, with a rising amplitude and a falling spread; "
                     f"{after} follows {before}"
                 )
+        if self.milestones[-1].progress > 1:
+            raise ValueError(
+                f"heatmap milestones are at shares of the training, 0 to 1, got {self.milestones[-1].progress:g}"
+            )
         if min(min(m.amplitude, m.spread) for m in self.milestones) <= 0:
             raise ValueError("amplitude and spread of a heatmap must be positive")
 

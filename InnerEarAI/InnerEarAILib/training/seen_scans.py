@@ -27,7 +27,7 @@ class ScanList:
 
     Attributes:
         cases: names by name of the data set.
-        sha256: scan_sha256 of each; cards of earlier versions have names alone.
+        sha256: scan_sha256 of each.
     """
 
     cases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

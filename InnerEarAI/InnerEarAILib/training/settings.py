@@ -33,18 +33,16 @@ def settings_of(config: TrainingConfig, data: TrainingData) -> dict[str, Any]:
 def check_settings(began: Mapping[str, Any], now: Mapping[str, Any], checkpoint: Path) -> None:
     """Refuses to go on with another run than the checkpoint's.
 
-    Entries that one side lacks are passed over: the other is of another version of the library.
+    Entries that one side lacks are passed over; where either is empty, nothing is checked.
 
     Args:
-        began: settings of the run when it began; empty: a checkpoint of an earlier version, which is not checked.
-        now: settings of the run that would go on; empty: not checked.
+        began: settings of the run when it began.
+        now: settings of the run that would go on.
         checkpoint: file that would be gone on with, for the sentence.
 
     Raises:
         ConfigurationError: one sentence that says what differs and what to do.
     """
-    if not began or not now:
-        return
     before, after = dict(_entries(began)), dict(_entries(now))
     changed = [name for name in before if name in after and before[name] != after[name] and not _is_free(name)]
     told = [f"{name} was {before[name]} and is {after[name]}" for name in changed if not name.startswith("scans.")]

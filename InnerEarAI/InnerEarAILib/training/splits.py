@@ -33,7 +33,8 @@ def redraw(patients: Sequence[str], fold: int, held_out: int, seed: int) -> tupl
             chosen += groups[number]
     if not 0 < len(chosen) < len(patients):
         raise ValueError(
-            f"of {len(patients)} cases of {len(groups)} patients, {held_out} cannot be held out for validation"
+            f"of {len(patients)} cases of {len(groups)} patients, {held_out} cannot be held out for validation and at "
+            "least one be trained on; give scans of more patients, or fewer validation_cases"
         )
     return _sides(len(patients), chosen)
 

@@ -19,7 +19,7 @@ from InnerEarAILib.networks.finer_level import begin_finer, is_one_level_finer
 from InnerEarAILib.networks.methods import build_network
 from InnerEarAILib.training.checkpoint import load_checkpoint, read_numbers, save_checkpoint
 from InnerEarAILib.training.configuration import ConfigurationError, TrainingConfig
-from InnerEarAILib.training.curves import TensorBoard, draw_curves
+from InnerEarAILib.training.curves import CurvesPicture, TensorBoard
 from InnerEarAILib.training.interruption import Interruption
 from InnerEarAILib.training.loading import endless_batches
 from InnerEarAILib.training.losses import JointLoss
@@ -155,7 +155,7 @@ class Trainer:
             ConfigurationError: if there is none, or it is of another run.
         """
         numbers = read_numbers(self.checkpoint_path)
-        check_settings(numbers.get("settings", {}), self.state.settings, self.checkpoint_path)
+        check_settings(numbers["settings"], self.state.settings, self.checkpoint_path)
         load_checkpoint(self.checkpoint_path, self._modules(), self._optimiser)
         self.state = RunState(**numbers | ({"settings": self.state.settings} if self.state.settings else {}))
         self._started = time.monotonic() - self.state.seconds
@@ -221,7 +221,8 @@ class Trainer:
                     self._say(report.sentence(self.state.iteration, progress))
                     report = _Report(self._processes.count)
                 if leads and at_step and self.state.iteration - self.state.validated >= watch.validate_every:
-                    table.append({"iteration": self.state.iteration, "seconds": self._seconds()} | self._validate())
+                    self._validate(table)
+                    table.picture.keep_up()
                 if leads and at_step and time.monotonic() - saved > 60 * watch.checkpoint_minutes:
                     self._save()
                     saved = time.monotonic()
@@ -232,10 +233,9 @@ class Trainer:
             if leads:
                 # Before the validation, which takes longer than torchrun lets an interrupted process live.
                 self._save()
-                row = self._validate()
-                table.append({"iteration": self.state.iteration, "seconds": self._seconds()} | row)
+                row = self._validate(table)
                 self._save()
-                draw_curves(self.folder)
+                table.picture.draw()
         if interrupted:
             raise KeyboardInterrupt
         return row and ValidationFigures(**{name: row[f"validation_{name}"] for name in ValidationFigures.names()})
@@ -248,8 +248,8 @@ class Trainer:
             self._say(self._processes.sentence(self.config.optimisation.accumulation))
 
     def _tables(self) -> _Tables:
-        keep_until = self.state.iteration if self.state.iteration > 0 else None
-        return _Tables(MetricsTable(self.folder / "metrics.csv", COLUMNS, keep_until), TensorBoard(self.folder))
+        metrics = MetricsTable(self.folder / "metrics.csv", COLUMNS, keep_until=self.state.iteration or None)
+        return _Tables(metrics, TensorBoard(self.folder), CurvesPicture(self.folder, self._say))
 
     def _agreed(self, interruption: Interruption) -> tuple[float, bool]:
         progress, interrupted = self._processes.agree((self.progress, interruption.wanted), self.device)
@@ -295,7 +295,7 @@ class Trainer:
             step=processes.count,
         )
 
-    def _validate(self) -> dict[str, float]:
+    def _validate(self, table: _Tables) -> dict[str, float]:
         began = time.monotonic()
         heatmap = self._heatmap(self.progress)
         figures = validate(
@@ -317,9 +317,11 @@ class Trainer:
         if figures.score >= self.state.best_score:
             self.state.best_score = figures.score
             self._export(self.average.network, "best", self.state, figures)
+        row = {f"validation_{name}": getattr(figures, name) for name in ValidationFigures.names()}
+        table.append({"iteration": self.state.iteration, "seconds": self._seconds()} | row)
         if self._budget is not None:
             self._reserved = max(1.5 * (time.monotonic() - began), 1.0)
-        return {f"validation_{name}": getattr(figures, name) for name in ValidationFigures.names()}
+        return row
 
     def _heatmap(self, progress: float) -> HeatmapShape:
         _, done = stage_at(progress, self._objective.stages)
@@ -353,6 +355,7 @@ class _Tables:
 
     metrics: MetricsTable
     tensorboard: TensorBoard
+    picture: CurvesPicture
 
     def append(self, row: Mapping[str, float]) -> None:
         self.metrics.append(row)
