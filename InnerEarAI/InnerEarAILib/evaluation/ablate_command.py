@@ -33,7 +33,12 @@ def add_ablate_command(commands: Any) -> None:
     parser.add_argument(
         "--folds", type=int, default=1, metavar="N", help="folds trained; three in the paper; default 1"
     )
-    parser.add_argument("--config", default="base", metavar="CONFIG", help="what is varied (default: base)")
+    parser.add_argument(
+        "--config",
+        default="base",
+        metavar="CONFIG",
+        help="what is varied (default: base); variations that it is already or cannot be are named and not run",
+    )
     parser.add_argument("--views", type=int, choices=(1, 10), default=1, help="rotated views when judging; default 1")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/ablation"), metavar="DIR", help="folder "
@@ -43,11 +48,16 @@ def add_ablate_command(commands: Any) -> None:
 
 def run_ablate_command(chosen: argparse.Namespace) -> int:
     """Runs the ablations that the parsed arguments ask for; returns the exit code."""
-    from InnerEarAILib.evaluation.ablation import AblationPlan, ablate
+    from InnerEarAILib.evaluation.ablation import AblationPlan, ablate, told_from_base
     from InnerEarAILib.evaluation.ablation_report import write_ablation_report
-    from InnerEarAILib.evaluation.catalogue import BASE, SINGLE_TASKS, VARIATIONS, variation
+    from InnerEarAILib.evaluation.catalogue import BASE, SINGLE_TASKS, VARIATIONS, variation, variations_of
     from InnerEarAILib.inference.device import DeviceError, choose_device
-    from InnerEarAILib.training.configuration import read_table
+    from InnerEarAILib.training.configuration import (
+        ConfigurationError,
+        as_configuration_errors,
+        configuration_of,
+        read_table,
+    )
     from InnerEarAILib.volume import InputError
 
     if chosen.list:
@@ -57,19 +67,29 @@ def run_ablate_command(chosen: argparse.Namespace) -> int:
     try:
         if chosen.folds < 1 or (chosen.budget is not None and chosen.budget < 1):
             raise InputError("--folds and --budget must be at least 1.")
-        variations = [variation(name) for name in chosen.only] if chosen.only else [variation(BASE), *VARIATIONS]
-        device = str(choose_device(chosen.device))
         table = read_table(chosen.config)
+        with as_configuration_errors():
+            widths = configuration_of(table).network.widths
+        names = chosen.only or [BASE, *(one.name for one in variations_of(widths))]
+        variations = [variation(name, widths) for name in names]
+        device = str(choose_device(chosen.device))
         data = chosen.data or _drawn_set(chosen.output, table, _say)
         plan = AblationPlan(table, data, tuple(chosen.test), chosen.folds, chosen.budget, device, chosen.views)
         length = (
             f"{chosen.budget:,} iterations a run" if chosen.budget else "as many iterations as the configuration says"
         )
         conditions = f"{chosen.config} and its variations on {data.name}, {chosen.folds} fold(s), {length}, {device}."
+        variations, why_not = told_from_base(plan, variations)
+        if why_not:
+            told = "Not run: " + ", ".join(f"{name} ({reason})" for name, reason in why_not.items()) + "."
+            if not variations:
+                raise InputError(f"{told} Name other variations with --only.")
+            _say(told)
+            conditions = f"{conditions} {told}"
         ablate(
             plan, variations, chosen.output, _say, lambda runs: write_ablation_report(chosen.output, runs, conditions)
         )
-    except (DeviceError, ValueError) as error:
+    except (ConfigurationError, DeviceError, InputError) as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:

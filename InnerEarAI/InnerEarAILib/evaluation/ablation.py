@@ -11,18 +11,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from InnerEarAILib.evaluation.catalogue import Variation
+from InnerEarAILib.evaluation.catalogue import BASE, Variation
 from InnerEarAILib.evaluation.evaluate import Outcome
 from InnerEarAILib.evaluation.held_out import VALIDATION_GROUP
 from InnerEarAILib.evaluation.manifest_cases import data_set_recipes, of_cases
 from InnerEarAILib.evaluation.region_outcomes import RegionOptions, judged_on_regions
 from InnerEarAILib.inference.device import choose_device
 from InnerEarAILib.model_store import load_card
-from InnerEarAILib.training.configuration import TrainingConfig, changed, configuration_of
+from InnerEarAILib.training.configuration import (
+    ConfigurationError,
+    TrainingConfig,
+    as_configuration_errors,
+    changed,
+    configuration_of,
+)
 from InnerEarAILib.training.data_source import data_of, open_data, split_of
 from InnerEarAILib.training.export import model_exporter
 from InnerEarAILib.training.manifest import Manifest, read_manifest
@@ -77,15 +84,39 @@ def run_configuration(plan: AblationPlan, variation: Variation, fold: int) -> Tr
     """The configuration of one run.
 
     Raises:
-        ValueError: if the base and the variation do not go together.
+        ConfigurationError: if the base and the variation do not go together.
     """
     own: dict[str, Any] = {"name": variation.name, "data": {"manifest": str(plan.data), "fold": fold}}
     if plan.budget is not None:
         own["optimisation"] = {"iterations": plan.budget}
     table = changed(changed(plan.table, variation.changes), own)
     if table.get("data", {}).get("kind") != "manifest":
-        raise ValueError("An ablation's base is trained on labelled scans: its [data] must be of the kind manifest.")
-    return configuration_of(table)
+        raise ConfigurationError(
+            "An ablation's base is trained on labelled scans: its [data] must be of the kind manifest."
+        )
+    with as_configuration_errors():
+        return configuration_of(table)
+
+
+def told_from_base(plan: AblationPlan, variations: Sequence[Variation]) -> tuple[list[Variation], dict[str, str]]:
+    """The variations that can be run and differ from the base, with the base itself; and why not, of the others.
+
+    Raises:
+        ConfigurationError: if the base cannot be run.
+    """
+    base = _resolved(run_configuration(plan, Variation(BASE, "base", {}), 1))
+    kept, why_not = [], {}
+    for variation in variations:
+        try:
+            varied = _resolved(run_configuration(plan, variation, 1))
+        except ConfigurationError as error:
+            why_not[variation.name] = str(error)
+            continue
+        if variation.name != BASE and replace(varied, name=base.name) == base:
+            why_not[variation.name] = "what is varied is so itself"
+        else:
+            kept.append(variation)
+    return kept, why_not
 
 
 def ablate(
@@ -151,7 +182,9 @@ def _trained(config: TrainingConfig, folder: Path, scans: Path, device_name: str
     device = choose_device(device_name)
     # The grid is part of the folder's name: variations of one grid share what was prepared.
     prepared = scans / f"{config.spacing_mm:g}mm"
-    with open_data(config, prepared, say) as data:
+    with ExitStack() as opened:
+        with as_configuration_errors():
+            data = opened.enter_context(open_data(config, prepared, say))
         trainer = Trainer(
             config,
             data.source,
@@ -171,4 +204,11 @@ def _trained(config: TrainingConfig, folder: Path, scans: Path, device_name: str
 
 
 def _held_out(config: TrainingConfig, manifest: Manifest) -> list[int]:
-    return split_of(config, data_of(config), manifest)[1]
+    with as_configuration_errors():
+        return split_of(config, data_of(config), manifest)[1]
+
+
+def _resolved(config: TrainingConfig) -> TrainingConfig:
+    """The configuration with the defaults of its [data] table filled in."""
+    with as_configuration_errors():
+        return replace(config, data={"kind": config.data["kind"], **asdict(data_of(config))})

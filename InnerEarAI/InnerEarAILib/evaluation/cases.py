@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +17,7 @@ from InnerEarAILib.inference.chirality import side_by_chirality
 from InnerEarAILib.phantom.given_landmarks import read_landmarks
 from InnerEarAILib.scan_files import read_volume
 from InnerEarAILib.volume import InputError, Volume
+from InnerEarAILib.whole_files import replacing
 
 CASE_FORMAT = "InnerEarAI evaluation case 2"
 """The number rises with every change of the layout; a file of another layout is drawn again."""
@@ -70,6 +69,8 @@ class CaseRecipe:
         drawn: worth keeping on disk once made.
         listed: name of the data set that lists it, and its own name there; empty: it stands in no list.
         sha256: reads a labelled scan and tells seen_scans.scan_sha256; None: a drawn one.
+        patient: the same for all cases of its group that are of one patient; empty: no other case is. It stands in no
+            file and no table.
     """
 
     name: str
@@ -80,6 +81,7 @@ class CaseRecipe:
     drawn: bool = False
     listed: tuple[str, str] = ("", "")
     sha256: Callable[[], str] | None = None
+    patient: str = ""
 
 
 def obtained(recipe: CaseRecipe, folder: Path | None) -> EvaluationCase:
@@ -190,10 +192,8 @@ def write_case(path: Path, case: EvaluationCase) -> None:
     }
     arrays["record"] = np.frombuffer(json.dumps(record).encode(), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
-        unfinished = Path(folder, "case.npz")
-        np.savez_compressed(unfinished, **arrays)
-        os.replace(unfinished, path)
+    with replacing(path) as unfinished, open(unfinished, "wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def read_case(path: Path) -> EvaluationCase | None:

@@ -6,9 +6,11 @@ experiments; where the values stand in its supplement they are ours, and say so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from InnerEarAILib.volume import InputError
 
 BASE = "base"
 """Name of the configuration that is varied, and of the run of it as it is."""
@@ -35,9 +37,10 @@ def _of(aspect: str, section: str, entry: str, values: Mapping[str, Any], ours: 
     return [Variation(name, aspect, {section: {entry: value}}, ours) for name, value in values.items()]
 
 
-_BASE_WIDTHS = (32, 64, 128, 256, 320)
+PAPER_WIDTHS = (32, 64, 128, 256, 320)
+"""Feature maps of each level of the paper's base (Stebani et al. 2023, Fig. 2)."""
 
-VARIATIONS: tuple[Variation, ...] = (
+_SAME_FOR_ALL: tuple[Variation, ...] = (
     *_of("normalisation", "network", "normalisation", {"batch_norm": "batch"}),
     *_of(
         "loss",
@@ -67,30 +70,6 @@ VARIATIONS: tuple[Variation, ...] = (
         {"heatmaps_constant": "constant", "heatmaps_beta": "beta", "heatmaps_gamma": "gamma"},
         ours=True,
     ),
-    *_of(
-        "depth",
-        "network",
-        "widths",
-        {
-            "three_levels": _BASE_WIDTHS[:3],
-            "four_levels": _BASE_WIDTHS[:4],
-            "six_levels": (*_BASE_WIDTHS, 320),
-        },
-        ours=True,
-    ),
-    *_of(
-        "width",
-        "network",
-        "widths",
-        {
-            "quarter_width": tuple(width // 4 for width in _BASE_WIDTHS),
-            "half_width": tuple(width // 2 for width in _BASE_WIDTHS),
-            "three_quarter_width": tuple(3 * width // 4 for width in _BASE_WIDTHS),
-            "one_and_a_half_width": tuple(3 * width // 2 for width in _BASE_WIDTHS),
-            "double_width": tuple(2 * width for width in _BASE_WIDTHS),
-        },
-        ours=True,
-    ),
     *(
         Variation(
             f"sgd_{rate:g}", "optimiser", {"optimisation": {"optimiser": "sgd", "learning_rate": rate}}, ours=True
@@ -116,6 +95,33 @@ VARIATIONS: tuple[Variation, ...] = (
     ),
 )
 
+
+def variations_of(widths: Sequence[int] = PAPER_WIDTHS) -> tuple[Variation, ...]:
+    """The 43 variations of a base whose levels have these feature maps."""
+
+    def levels(count: int) -> tuple[int, ...]:
+        return (*widths, *widths[-1:] * count)[:count]
+
+    def times(factor: float) -> tuple[int, ...]:
+        return tuple(max(1, int(factor * width)) for width in widths)
+
+    depths = {"three_levels": levels(3), "four_levels": levels(4), "six_levels": levels(6)}
+    factors = {
+        "quarter_width": 0.25,
+        "half_width": 0.5,
+        "three_quarter_width": 0.75,
+        "one_and_a_half_width": 1.5,
+        "double_width": 2.0,
+    }
+    return (
+        *_SAME_FOR_ALL,
+        *_of("depth", "network", "widths", depths, ours=True),
+        *_of("width", "network", "widths", {name: times(factor) for name, factor in factors.items()}, ours=True),
+    )
+
+
+VARIATIONS = variations_of()
+
 SINGLE_TASKS: tuple[Variation, ...] = tuple(
     _of(
         "task",
@@ -127,16 +133,20 @@ SINGLE_TASKS: tuple[Variation, ...] = tuple(
 """The two networks that the paper's Fig. 3 compares the base with; they come on top of the 43."""
 
 
-def variation(name: str) -> Variation:
+def variation(name: str, widths: Sequence[int] = PAPER_WIDTHS) -> Variation:
     """The variation of that name; BASE is the one without a difference.
 
+    Args:
+        name: of a variation, a single task, or BASE.
+        widths: feature maps of each level of the base.
+
     Raises:
-        ValueError: if there is none.
+        InputError: if there is none.
     """
     if name == BASE:
         return Variation(BASE, "base", {})
-    for one in (*VARIATIONS, *SINGLE_TASKS):
+    for one in (*variations_of(widths), *SINGLE_TASKS):
         if one.name == name:
             return one
     known = ", ".join((BASE, *(one.name for one in (*VARIATIONS, *SINGLE_TASKS))))
-    raise ValueError(f"There is no variation “{name}”; there are {known}.")
+    raise InputError(f"There is no variation “{name}”; there are {known}.")

@@ -6,15 +6,16 @@ This file is imported whenever the program starts, so that it brings in torch on
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from InnerEarAILib.failures import EXIT_DONE
+from InnerEarAILib.failures import EXIT_BAD_INPUT, EXIT_DONE
 from InnerEarAILib.volume import InputError
 
 SCANNERS = ("flat_panel", "cone_beam", "multi_slice", "thick_slice", "micro")
+DEFAULT_SCANNER = "multi_slice"
 
 
 def add_evaluate_command(commands: Any) -> None:
@@ -24,7 +25,8 @@ def add_evaluate_command(commands: Any) -> None:
         help="judge models on drawn scans or on labelled real ones",
         description="Judges models: --card NAME on drawn scans of its own (no outside data); --model NAME on labelled "
         "scans (--case, --data) or on given anatomies in drawn scanners (--anatomy). Leaves cases.csv, tables.md and "
-        "index.html. The same command goes on where an earlier one ended.",
+        "index.html. A scan that fails does not stop the others; the exit code is then 2. The same command goes on "
+        "where an earlier one ended.",
         epilog="Exit codes: 0 done, 1 unexpected error or not enough memory, 2 bad input or arguments, 130 cancelled.",
     )
     which = parser.add_mutually_exclusive_group(required=True)
@@ -36,7 +38,9 @@ def add_evaluate_command(commands: Any) -> None:
         help="models to be judged on given cases: names, or folders such as a run's best/NAME",
     )
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder of the evaluation")
-    parser.add_argument("--models", type=Path, metavar="DIR", help="folder of the models (default: the shipped ones)")
+    parser.add_argument(
+        "--models", type=Path, metavar="DIR", help="folder of the models and the locator (default: the shipped ones)"
+    )
     parser.add_argument("--quick", action="store_true", help="with --card: six scans instead of about fifty")
     parser.add_argument(
         "--update", action="store_true", help="with --card: write the figures into the card, and MODEL_CARD.md"
@@ -63,8 +67,7 @@ def add_evaluate_command(commands: Any) -> None:
         "--scanner",
         nargs="+",
         choices=SCANNERS,
-        default=["multi_slice"],
-        help="scanners for --anatomy; default: multi_slice",
+        help=f"scanners for --anatomy; default: {DEFAULT_SCANNER}",
     )
     parser.add_argument(
         "--data",
@@ -79,11 +82,24 @@ def add_evaluate_command(commands: Any) -> None:
         "--contrast",
         choices=("own", "matched", "clusters"),
         default="own",
-        help="with data sets: each scan's own contrast, matched to the training's, or matched in clusters of scans",
+        help="with data sets: each scan's own contrast, matched to that of the scans the model was trained on, or "
+        "matched so in clusters of scans; refused where a card does not hold it",
+    )
+    parser.add_argument(
+        "--pool",
+        action="store_true",
+        help="with data sets: runs of one configuration (gold-fold1, gold-fold2, …) are one method; each ear is judged "
+        "by the runs that held it out",
     )
     parser.add_argument("--minutes", type=float, metavar="M", help="time budget: no scan is begun that would exceed it")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    parser.add_argument("--views", type=int, choices=(1, 10), default=10, help="number of rotated views; default 10")
+    parser.add_argument(
+        "--views",
+        type=int,
+        choices=(1, 10),
+        help="number of rotated views of every model; default 10, with data sets 1 for models that were taught no "
+        "quarter turns",
+    )
     parser.add_argument("--whole-volume", action="store_true", help="look everywhere, without finding the ears first")
     parser.add_argument("--drawn", type=Path, metavar="DIR", help="folder of drawn scans (default: DIR/drawn)")
     parser.set_defaults(handler=run_evaluate_command)
@@ -97,7 +113,8 @@ def run_evaluate_command(chosen: argparse.Namespace, judge: Callable | None = No
         judge: takes the place of `evaluate.judged_model`; for tests.
 
     Returns:
-        The exit code 0; bad input raises.
+        The exit code: 0, or 2 where a scan could not be judged; the others' figures are written all the same. Bad
+        input raises.
 
     Raises:
         InputError, ModelError: an argument, a file or a model cannot be used.
@@ -106,7 +123,9 @@ def run_evaluate_command(chosen: argparse.Namespace, judge: Callable | None = No
     from InnerEarAILib.evaluation.evaluate import evaluate, judged_model
     from InnerEarAILib.evaluation.held_out import held_out
     from InnerEarAILib.evaluation.manifest_cases import is_data_set
+    from InnerEarAILib.evaluation.model_names import apart
     from InnerEarAILib.evaluation.report import write_report
+    from InnerEarAILib.evaluation.taught import ALL_VIEWS
     from InnerEarAILib.inference.device import DeviceError, choose_device
     from InnerEarAILib.model_store import find_card
 
@@ -119,36 +138,51 @@ def run_evaluate_command(chosen: argparse.Namespace, judge: Callable | None = No
     if any(is_data_set(path) for path in chosen.data):
         return _on_data_sets(chosen, cards, device, minutes)
     outcomes = []
-    for card in cards:
-        judged = (judge or judged_model)(card, card.directory.parent, device, chosen.views, chosen.whole_volume)
-        allowed = held_out(_recipes(chosen, card, device), card, card.name, _say)
-        outcome = evaluate(judged, allowed.recipes, chosen.output, chosen.drawn, minutes, _say)
+    for card, name in zip(cards, apart(cards), strict=True):
+        views = chosen.views or ALL_VIEWS
+        judged = (judge or judged_model)(card, chosen.models, device, views, chosen.whole_volume)
+        allowed = held_out(_recipes(chosen, card, device), card, name, _say)
+        outcome = evaluate(replace(judged, name=name), allowed.recipes, chosen.output, chosen.drawn, minutes, _say)
         outcomes.append(replace(outcome, taught=allowed.taught, validated=allowed.validated))
         files = write_report(chosen.output, outcomes)
-    for outcome in outcomes:
-        if outcome.remaining:
-            _say(f"{outcome.model}: {len(outcome.remaining)} scans remain; the same command goes on with them.")
-        if outcome.left_out:
-            _say(f"{outcome.model}: {len(outcome.left_out)} whole heads were left out, since there is no locator.")
     if chosen.update:
         _update(cards[0], outcomes[0], chosen)
-    _say(f"{', '.join(file.name for file in files)} in {chosen.output}")
-    return EXIT_DONE
+    return _closed(outcomes, files, chosen.output)
 
 
 def _on_data_sets(chosen: argparse.Namespace, cards: Any, device: str, minutes: float | None) -> int:
     from InnerEarAILib.evaluation.manifest_cases import data_set_recipes
-    from InnerEarAILib.evaluation.region_outcomes import RegionOptions, apart, judged_on_regions
+    from InnerEarAILib.evaluation.model_names import apart
+    from InnerEarAILib.evaluation.pooling import check_poolable, pooled
+    from InnerEarAILib.evaluation.region_outcomes import RegionOptions, judged_on_regions
     from InnerEarAILib.evaluation.report import write_report
+    from InnerEarAILib.evaluation.taught import contrast_reference
 
+    # What is refused is refused before the first model is judged, which may take hours.
+    if chosen.pool:
+        check_poolable(cards)
+    for card in cards if chosen.contrast != "own" else ():
+        contrast_reference(card)
     options = RegionOptions(device, chosen.views, chosen.contrast, minutes)
     recipes = data_set_recipes(*chosen.data)
     outcomes = []
     for card, name in zip(cards, apart(cards), strict=True):
         outcomes.append(judged_on_regions(card, recipes, chosen.output, options, name, _say))
-        files = write_report(chosen.output, outcomes)
-    _say(f"{', '.join(file.name for file in files)} in {chosen.output}")
-    return EXIT_DONE
+        files = write_report(chosen.output, pooled(outcomes) if chosen.pool else outcomes)
+    return _closed(outcomes, files, chosen.output)
+
+
+def _closed(outcomes: Sequence[Any], files: Sequence[Path], output: Path) -> int:
+    """Says what was not done and where the files are; gives the exit code."""
+    for outcome in outcomes:
+        if outcome.remaining:
+            _say(f"{outcome.model}: {len(outcome.remaining)} scans remain; the same command goes on with them.")
+        if outcome.left_out:
+            _say(f"{outcome.model}: {len(outcome.left_out)} whole heads were left out, since there is no locator.")
+        if outcome.failed:
+            _say(f"{outcome.model}: {len(outcome.failed)} scans failed; the same command tries them again.")
+    _say(f"{', '.join(file.name for file in files)} in {output}")
+    return EXIT_BAD_INPUT if any(outcome.failed for outcome in outcomes) else EXIT_DONE
 
 
 def check_arguments(chosen: argparse.Namespace) -> None:
@@ -171,14 +205,26 @@ def check_arguments(chosen: argparse.Namespace) -> None:
     sets = [path for path in chosen.data if is_data_set(path)]
     if sets and (len(sets) < len(chosen.data) or chosen.case or chosen.anatomy):
         raise InputError(f"{sets[0]} is a data set of the trainer; it goes with others of its kind alone.")
-    if chosen.contrast != "own" and not sets:
-        raise InputError("--contrast goes with data sets of the trainer alone (--data).")
+    if sets:
+        _check_data_set_options(chosen)
+    elif chosen.contrast != "own" or chosen.pool:
+        name = "--pool" if chosen.pool else "--contrast"
+        raise InputError(f"{name} goes with data sets of the trainer alone (--data).")
     for files in chosen.case:
         if len(files) not in (2, 3):
             raise InputError(f"--case takes SCAN LABELS [LANDMARKS], got {len(files)} files.")
     for files in chosen.anatomy:
         if len(files) not in (2, 3):
             raise InputError(f"--anatomy takes LABYRINTH LANDMARKS [TISSUES], got {len(files)} files.")
+
+
+def _check_data_set_options(chosen: argparse.Namespace) -> None:
+    given = {"--whole-volume": chosen.whole_volume, "--drawn": chosen.drawn, "--scanner": chosen.scanner}
+    if needless := [name for name, value in given.items() if value]:
+        raise InputError(
+            f"{', '.join(needless)}: not with data sets of the trainer (--data), which are judged as they are, on the "
+            "region round each ear."
+        )
 
 
 def _recipes(chosen: argparse.Namespace, card: Any, device: str) -> Any:
@@ -194,7 +240,7 @@ def _recipes(chosen: argparse.Namespace, card: Any, device: str) -> Any:
         recipes.append(labelled_recipe(scan, labels, landmarks[0] if landmarks else None))
     for labyrinth, landmarks, *tissues in chosen.anatomy:
         files = (labyrinth, landmarks, tissues[0] if tissues else None)
-        recipes += anatomy_recipes(files, chosen.scanner, card.spacing_mm, device)
+        recipes += anatomy_recipes(files, chosen.scanner or [DEFAULT_SCANNER], card.spacing_mm, device)
     return renamed_apart(recipes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 
@@ -30,7 +31,7 @@ CALIBRATION_EDGES = (0.0, 0.01, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 """Borders of the classes of stated standard deviation; the largest possible one is 0.5."""
 
 COMPARED_MARGIN_MM = 1.0
-"""Room round both labyrinths in which voxels are compared: what lies far off is background to any method."""
+"""Room round a labyrinth in which voxels are compared: what lies far off is background to any method."""
 
 VOXEL_SHARES = ("accuracy", "precision", "recall", "specificity")
 
@@ -46,8 +47,9 @@ class EarFigures:
         centre_mm: distance between the found and the true centre.
         side_right: whether the result names the true side; None where nothing was found, or no side is told.
         dice, iou, volumetric_similarity, hausdorff_mm, average_hausdorff_mm: see metrics.SegmentationMetrics.
-        accuracy, precision, recall, specificity: see metrics.VoxelMetrics; over the box round both labyrinths.
-        roc_area: see metrics.roc_area, over the same box; NaN where only a mask is known.
+        accuracy, precision, recall, specificity: see metrics.VoxelMetrics. Accuracy and specificity are shares of the
+            voxels of the box round the true labyrinth, whatever was found; what was found beyond it counts as wrong.
+        roc_area: see metrics.roc_area, over that box alone; NaN where only a mask is known.
         helicotrema_mm, oval_window_mm, round_window_mm: landmark errors.
         landmarks_mm: their mean.
         volume_mm3, true_volume_mm3: of the found and the true labyrinth.
@@ -85,6 +87,7 @@ class CaseFigures:
 
     Attributes:
         name, group, original: of the case.
+        patient: see cases.CaseRecipe.
         ears: one for each true ear.
         false_ears: labyrinths found where there is none.
         false_deviations: mean standard deviation of each of those.
@@ -105,6 +108,7 @@ class CaseFigures:
     seconds: float
     refusal: str = ""
     deviation_without_ear: float = NAN
+    patient: str = ""
 
     def to_dict(self) -> dict:
         """Plain values for JSON; NaN becomes None."""
@@ -171,7 +175,8 @@ def compare_ear(case: EvaluationCase, found: EarResult, probability: Volume | No
         shape = ("centre_mm", *SegmentationMetrics.__dataclass_fields__, *VOXEL_SHARES, "volume_mm3")
         figures = replace(figures, found=True, side_right=None, **dict.fromkeys(shape, NAN))
     else:
-        grid, _, truth = comparison_masks(true_ear, found)
+        grid = comparison_grid(true_ear, None)
+        truth = _mask_on(grid, true_ear.labyrinth)
         area = roc_area(np.nan_to_num(resample(probability, grid, cubic=False)), truth)
         figures = replace(figures, found=bool(found.segmentation.voxels.any()), side_right=None, roc_area=area)
     counts = tuple((int(voxels), int(wrong)) for voxels, wrong in calibration)
@@ -208,7 +213,10 @@ def refused(case: EvaluationCase, sentence: str) -> CaseFigures:
 
 
 def comparison_grid(true_ear: TrueEar, found: EarResult | None) -> Grid:
-    """The truth's lattice, over the box of both labyrinths: what was found far off counts as wrong as well."""
+    """The truth's lattice, over the box of both labyrinths: what was found far off counts as wrong as well.
+
+    Without a result, over the box of the true one alone.
+    """
     lattice = true_ear.labyrinth.grid
     corners = [_marked_corners(true_ear.labyrinth)]
     if found is not None and found.segmentation.voxels.any():
@@ -248,7 +256,8 @@ def _no_classes() -> tuple[tuple[int, int], ...]:
 def _compared(true_ear: TrueEar, found: EarResult | None, centre_mm: float) -> tuple[EarFigures, np.ndarray]:
     grid, here, truth = comparison_masks(true_ear, found)
     overlap = segmentation_metrics(here, truth, grid.spacing_mm)
-    voxels = voxel_metrics(here, truth)
+    # A box that grew with the errors would hold more that is right, and reward them.
+    voxels = voxel_metrics(here, truth, math.prod(comparison_grid(true_ear, None).shape))
     positions = {} if found is None else {one.name: one.position_lps for one in found.landmarks}
     errors = landmark_errors_mm(positions, {name: true_ear.landmarks.get(name) for name in LANDMARK_NAMES})
     deviation = None if found is None else found.quality.mean_standard_deviation

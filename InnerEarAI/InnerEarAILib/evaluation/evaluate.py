@@ -29,14 +29,19 @@ from InnerEarAILib.evaluation.comparison import (
 )
 from InnerEarAILib.evaluation.metrics import NAN
 from InnerEarAILib.failures import failure_of
+from InnerEarAILib.inference.quality import mean_standard_deviation
 from InnerEarAILib.landmark_files import write_json
 from InnerEarAILib.model_store import ModelCard, ModelError, list_models, load_network
 from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
 from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.volume import InputError, Volume
 
-COMPARISON_VERSION = 3
+COMPARISON_VERSION = 5
 """Rises with every change of how figures are computed: earlier ones are then computed anew."""
+
+
+LOCATOR = "locator"
+"""Name of the model that finds ears for the others, as the route asks for it."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +53,14 @@ class Judged:
         figures: from a case to its figures; raises InputError for a scan that is refused.
         key: JSON-able, all that its results depend on.
         has_locator: whether it can look for ears in a whole head.
+        looks: a sentence on how ears are looked for; empty where none are.
     """
 
     name: str
     figures: Callable[[EvaluationCase], CaseFigures]
     key: Mapping[str, Any]
     has_locator: bool
+    looks: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,9 @@ class Outcome:
         taught: how many cases were left out since the model was trained on them.
         validated: how many chose its weights in training; their groups say so.
         pictures: HTML of further figures, by title.
+        views: rotated views of each scan; None where it does not matter.
+        looks: see Judged.
+        runs: the runs of one configuration that this joins; see pooling.
     """
 
     model: str
@@ -81,6 +91,9 @@ class Outcome:
     taught: int = 0
     validated: int = 0
     pictures: Mapping[str, str] = field(default_factory=dict)
+    views: int | None = None
+    looks: str = ""
+    runs: tuple[Outcome, ...] = ()
 
 
 def judged_model(
@@ -89,8 +102,8 @@ def judged_model(
     """The route with a model of the store, or a locator by itself.
 
     Args:
-        card: of any model.
-        models_directory: where it and the locator are; None for the shipped ones.
+        card: of any model, wherever it lies.
+        models_directory: where the locator is; None: that which is shipped.
         device, views: see segmenter.SegmenterOptions.
         whole_volume: look everywhere without finding the ears first; also done where there is no locator.
     """
@@ -98,14 +111,15 @@ def judged_model(
 
     if card.role == "locator":
         return _judged_locator(card, device)
-    locator = next((one for one in list_models(models_directory) if one.role == "locator"), None)
+    locator = next((one for one in list_models(models_directory) if one.name == LOCATOR), None)
     locate = locator is not None and not whole_volume
-    options = SegmenterOptions(model=card.name, device=device, views=views, locate=locate)
+    options = SegmenterOptions(model=str(card.directory), device=device, views=views, locate=locate)
     key = {
         "weights": card.weights_sha256,
         "locator": locator.weights_sha256 if locate else "",
         "views": views,
         "library": __version__,
+        "usual": card.figures.get("usual_standard_deviation"),
     }
     route = judged_route(card.name, lambda scan: segment(scan, options, models_directory=models_directory), key, locate)
 
@@ -115,7 +129,12 @@ def judged_model(
             return made
         return replace(made, deviation_without_ear=middle_deviation(case.scan, card, device, views))
 
-    return replace(route, figures=figures)
+    if locate:
+        looks = f"Ears were looked for with {locator.name} {locator.version}."
+    else:
+        why = "as was asked for" if whole_volume else f"since there is no locator in {models_directory}"
+        looks = f"Ears were looked for in the whole scan, {why}."
+    return replace(route, figures=figures, looks=looks)
 
 
 def middle_deviation(scan: Volume, card: ModelCard, device: str, views: int) -> float:
@@ -135,8 +154,7 @@ def middle_deviation(scan: Volume, card: ModelCard, device: str, views: int) -> 
 
     chosen = choose_device(device)
     centre = scan.grid.centre_lps
-    voxels = max(card.tile_voxels, round(card.region_mm / card.spacing_mm))
-    values = resample(scan, lattice_grid(centre, centre, card.spacing_mm, voxels))
+    values = resample(scan, lattice_grid(centre, centre, card.spacing_mm, card.region_voxels))
     try:
         normalised = normalise(values)
     except InputError:
@@ -150,7 +168,7 @@ def middle_deviation(scan: Volume, card: ModelCard, device: str, views: int) -> 
         device=chosen,
         agreeing_precisions=card.agreeing_precisions,
     )
-    return float(seen.standard_deviation[np.isfinite(values)].mean(dtype=np.float64))
+    return mean_standard_deviation(seen.standard_deviation, np.isfinite(values), card.region_voxels)
 
 
 def judged_route(
@@ -241,10 +259,10 @@ def evaluate(
                 continue
             slowest[recipe.needs_locator] = max(slowest[recipe.needs_locator], clock() - at)
             _keep(path, key, figures)
-        figures = replace(figures, name=recipe.name, group=recipe.group)
+        figures = replace(figures, name=recipe.name, group=recipe.group, patient=recipe.patient)
         done.append(figures)
         say(f"{judged.name} {number}/{len(recipes)} {recipe.name}: {sentence(figures)}")
-    return Outcome(judged.name, tuple(done), tuple(left_out), tuple(remaining), tuple(failed))
+    return Outcome(judged.name, tuple(done), tuple(left_out), tuple(remaining), tuple(failed), looks=judged.looks)
 
 
 def sentence(figures: CaseFigures) -> str:

@@ -23,12 +23,15 @@ FIRST_GIVEN_NUMBER = 500_000
 """Seeds of given anatomies begin here; every file and scanner has its own."""
 
 
-def labelled_recipe(scan: Path, labels: Path, landmarks: Path | None, group: str = "", side: str = "") -> CaseRecipe:
+def labelled_recipe(
+    scan: Path, labels: Path, landmarks: Path | None, group: str = "", side: str = "", patient: str = ""
+) -> CaseRecipe:
     """A labelled real scan.
 
     Args:
         scan, labels, landmarks, side: see cases.labelled_case.
         group: for the tables; "real scans" by default.
+        patient: whose scan it is; by default cases of one scan are of one patient, and no others are.
 
     Raises:
         InputError: if a file is missing.
@@ -42,7 +45,8 @@ def labelled_recipe(scan: Path, labels: Path, landmarks: Path | None, group: str
         return labelled_case(scan, labels, landmarks, group, name, side)
 
     depends = {"files": [_fingerprint(file) for file in files], "side": side}
-    return CaseRecipe(name, group, make, depends, sha256=cache(lambda: scan_sha256(read_volume(scan))))
+    whose = f"patient {patient}" if patient else f"scan {scan.resolve()}"
+    return CaseRecipe(name, group, make, depends, sha256=cache(lambda: scan_sha256(read_volume(scan))), patient=whose)
 
 
 def anatomy_recipes(
@@ -80,8 +84,9 @@ def anatomy_recipes(
 def read_manifest(path: Path, model_spacing_mm: float, device: str = "cpu") -> list[CaseRecipe]:
     """The cases of a manifest: a JSON object with "cases" and "anatomies", lists of objects.
 
-    A case has "scan", "labels" and optionally "landmarks", "group", "side"; an anatomy has "labyrinth" and optionally
-    "landmarks", "tissues", "group", "scanners" (multi_slice by default). Paths are relative to the manifest's folder.
+    A case has "scan", "labels" and optionally "landmarks", "group", "side", "patient"; an anatomy has "labyrinth" and
+    optionally "landmarks", "tissues", "group", "patient", "scanners" (multi_slice by default). Paths are relative to
+    the manifest's folder.
 
     Raises:
         InputError: if the manifest or a file cannot be used.
@@ -102,13 +107,14 @@ def read_manifest(path: Path, model_spacing_mm: float, device: str = "cpu") -> l
     try:
         for row in content.get("cases", ()):
             scan, labels = path.parent / row["scan"], path.parent / row["labels"]
-            recipes.append(
-                labelled_recipe(scan, labels, file(row, "landmarks"), row.get("group", ""), row.get("side", ""))
-            )
+            told = [str(row.get(key) or "") for key in ("group", "side", "patient")]
+            recipes.append(labelled_recipe(scan, labels, file(row, "landmarks"), *told))
         for row in content.get("anatomies", ()):
             files = (path.parent / row["labyrinth"], file(row, "landmarks"), file(row, "tissues"))
             scanners = row.get("scanners", ["multi_slice"])
-            recipes += anatomy_recipes(files, scanners, model_spacing_mm, device, row.get("group", ""))
+            made = anatomy_recipes(files, scanners, model_spacing_mm, device, row.get("group", ""))
+            whose = f"patient {row['patient']}" if row.get("patient") else ""
+            recipes += [replace(recipe, patient=whose) for recipe in made]
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"The manifest {path.name} has an entry that cannot be read: {error}.") from error
     if not recipes:

@@ -33,18 +33,16 @@ def held_out(recipes: Sequence[CaseRecipe], card: ModelCard, name: str, say: Cal
     """The cases that a model was not trained on.
 
     A scan is known by what it shows, wherever it lies and whatever it is called, and by its data set's name with its
-    own: cards of earlier versions list these alone.
+    own, where it was saved anew.
 
     Args:
         recipes: labelled or drawn.
         card: of the model.
         name: what the model is called here.
-        say: told what was left out, and what cannot be known.
+        say: told what was left out.
     """
     seen = SeenScans.of_figures(card.figures)
     scans = [recipe for recipe in recipes if recipe.sha256 is not None]
-    if seen.taught.cases and not seen.taught.sha256 and any(not recipe.listed[0] for recipe in scans):
-        say(f"{name}: its card lists names alone; whether it was trained on a scan given by its file cannot be told.")
     taught = {id(recipe) for recipe in scans if _stands_in(seen.taught, recipe)}
     validated = {id(recipe) for recipe in scans if id(recipe) not in taught and _stands_in(seen.validated, recipe)}
     if taught:

@@ -70,6 +70,7 @@ def case_recipe(case: Case, data_set: str, group: str, name: str = "") -> CaseRe
         described | {"unmarked": list(case.unmarked)},
         listed=(data_set, case.name),
         sha256=cache(lambda: scan_sha256(case.read_scan())),
+        patient=case.one_patient,
     )
 
 

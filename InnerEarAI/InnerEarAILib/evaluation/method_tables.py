@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from InnerEarAILib.evaluation.comparison import CaseFigures, EarFigures
+from InnerEarAILib.evaluation.comparison import COMPARED_MARGIN_MM, CaseFigures
 from InnerEarAILib.evaluation.evaluate import Outcome
-from InnerEarAILib.evaluation.metrics import paired_test, summarise
+from InnerEarAILib.evaluation.metrics import Summary, holm_adjusted, summarise
+from InnerEarAILib.evaluation.paired import Difference, difference
 from InnerEarAILib.evaluation.published import published_dice, published_landmarks
-from InnerEarAILib.evaluation.tables import Table, by_group, spread
+from InnerEarAILib.evaluation.tables import FEWER_EARS, Table, by_group, spread, spread_of
 from InnerEarAILib.networks.methods import METHODS
 
 SIGNIFICANT = 0.05
@@ -30,6 +31,11 @@ MEASURES = {
 TESTED = ("DSC", "HD (mm)", "landmarks (mm)")
 """Measures of which every two methods are tested."""
 
+UNMARKED = ("AUC",)
+"""Measures without a mark of difference: what a method invents beyond the compared box does not lower them."""
+
+HOLM = "Holm 1979"
+
 
 def method_tables(outcomes: Sequence[Outcome]) -> tuple[Table, ...]:
     """What the methods are and were trained on; for each data set their figures side by side and tests between them."""
@@ -38,8 +44,9 @@ def method_tables(outcomes: Sequence[Outcome]) -> tuple[Table, ...]:
         for group, cases in by_group(outcome.figures):
             groups.setdefault(group, []).append((outcome, cases))
     sides = [_side_by_side(group, rows) for group, rows in groups.items()]
+    runs = [runs_table(group, rows) for group, rows in groups.items()]
     tests = [pairs_table(group, rows, measure) for group, rows in groups.items() for measure in TESTED]
-    return tuple(table for table in (conditions_table(outcomes), *sides, *tests) if table.rows)
+    return tuple(table for table in (conditions_table(outcomes), *sides, *runs, *tests) if table.rows)
 
 
 def conditions_table(outcomes: Sequence[Outcome]) -> Table:
@@ -49,6 +56,7 @@ def conditions_table(outcomes: Sequence[Outcome]) -> Table:
             outcome.model,
             METHODS[outcome.card.method],
             f"{outcome.card.spacing_mm:g} mm, tile {outcome.card.tile_voxels}",
+            str(outcome.views) if outcome.views else "–",
             outcome.card.trained_on,
             published_dice(outcome.card) or "–",
             published_landmarks(outcome.card) or "–",
@@ -59,7 +67,7 @@ def conditions_table(outcomes: Sequence[Outcome]) -> Table:
     return Table(
         "Methods",
         "The last two columns are figures of the papers, measured on other scans after longer trainings.",
-        ("model", "method", "sees", "trained on", "in the paper: DSC", "in the paper: landmarks (voxels)"),
+        ("model", "method", "sees", "views", "trained on", "in the paper: DSC", "in the paper: landmarks (voxels)"),
         rows,
     )
 
@@ -67,69 +75,101 @@ def conditions_table(outcomes: Sequence[Outcome]) -> Table:
 def pairs_table(group: str, rows: Sequence[tuple[Outcome, Sequence[CaseFigures]]], measure: str) -> Table:
     """Every two methods that have a measure on a data set: how far apart they are, and the test's p."""
     name, digits = MEASURES[measure]
-    methods = [(outcome.model, _ears(cases)) for outcome, cases in rows]
-    methods = [(model, ears) for model, ears in methods if summarise(getattr(e, name) for e in ears.values()).count]
-    cells = [
+    methods = [(outcome.model, cases) for outcome, cases in rows if _summary(cases, name).count]
+    pairs = {
+        (row, column): difference(methods[row][1], methods[column][1], name)
+        for row in range(len(methods))
+        for column in range(row + 1, len(methods))
+    }
+    tested = [place for place, apart in pairs.items() if apart.patients]
+    adjusted = dict(zip(tested, holm_adjusted([pairs[place].p_value for place in tested]), strict=True))
+    cells = tuple(
         (
             model,
             *(
-                "" if column <= row else _apart(ears, other, name, digits)
-                for column, (_, other) in enumerate(methods[1:], start=1)
+                _told(pairs[row, column], adjusted.get((row, column)), digits) if column > row else ""
+                for column in range(1, len(methods))
             ),
         )
-        for row, (model, ears) in enumerate(methods[:-1])
-    ]
+        for row, (model, _) in enumerate(methods[:-1])
+    )
     return Table(
         f"Tests on {group}: {measure}",
-        "Mean of the row less the column's over the ears of both; p of Wilcoxon's signed-rank test, two-sided; ears.",
+        "Mean of the row less the column's over the n patients of the ears that both have, a patient's ears by their "
+        "mean; its 95 % confidence interval (bootstrap); p of Wilcoxon's signed-rank test over these patients, "
+        f"two-sided; the same adjusted for the number of comparisons in this table, {len(tested)} ({HOLM}).",
         ("model", *(model for model, _ in methods[1:])),
+        cells,
+    )
+
+
+def runs_table(group: str, rows: Sequence[tuple[Outcome, Sequence[CaseFigures]]]) -> Table:
+    """How far the runs of each pooled method are apart: mean and spread over the runs of each run's mean."""
+    cells = []
+    for outcome, _ in rows:
+        runs = [[case for case in run.figures if case.group == group] for run in outcome.runs]
+        runs = [cases for cases in runs if cases]
+        if runs:
+            means = [
+                spread(summarise(_summary(cases, name).mean for cases in runs), digits)
+                for name, digits in MEASURES.values()
+            ]
+            ears = ", ".join(str(_ears(cases)) for cases in runs)
+            cells.append((outcome.model, str(len(runs)), ears, *means))
+    return Table(
+        f"Runs on {group}",
+        "Mean ± SD (median) over the runs of a method of the mean over the ears that a run was judged on.",
+        ("model", "runs", "ears of each", *MEASURES),
         tuple(cells),
     )
 
 
 def _side_by_side(group: str, rows: Sequence[tuple[Outcome, Sequence[CaseFigures]]]) -> Table:
-    first = _ears(rows[0][1])
-    cells = []
-    for place, (outcome, cases) in enumerate(rows):
-        ears = _ears(cases)
-        cells.append(
-            (
-                outcome.model,
-                str(len(ears)),
-                *(
-                    spread(summarise(getattr(ear, name) for ear in ears.values()), digits)
-                    + ("*" if place and _differs(first, ears, name) else "")
-                    for name, digits in MEASURES.values()
-                ),
-            )
+    marks = {name: _marks([cases for _, cases in rows], name) for name, _ in MEASURES.values()}
+    cells = [
+        (
+            outcome.model,
+            str(_ears(cases)),
+            *(
+                spread_of(_summary(cases, name), digits, _ears(cases))
+                + ("*" if marks[name][place] and measure not in UNMARKED else "")
+                for measure, (name, digits) in MEASURES.items()
+            ),
         )
+        for place, (outcome, cases) in enumerate(rows)
+    ]
     return Table(
         f"Methods on {group}",
-        f"Mean ± SD (median). * p < {SIGNIFICANT:g} against the first row, Wilcoxon's signed-rank test over the ears "
-        "of both. Voxel figures are over the box round both labyrinths.",
+        f"Mean ± SD (median). {FEWER_EARS} * p < {SIGNIFICANT:g} against the first row, Wilcoxon's signed-rank test "
+        f"over the patients of the ears of both, adjusted for the rows below it ({HOLM}). Acc and Spe are shares of "
+        f"the box {COMPARED_MARGIN_MM:g} mm round the true labyrinth, and what is invented beyond it counts as wrong; "
+        f"{', '.join(UNMARKED)} does not see it, and bears no mark.",
         ("model", "ears", *MEASURES),
         tuple(cells),
     )
 
 
-def _ears(cases: Sequence[CaseFigures]) -> dict[tuple[str, str], EarFigures]:
-    return {(case.name, ear.side): ear for case in cases for ear in case.ears}
+def _marks(methods: Sequence[Sequence[CaseFigures]], name: str) -> list[bool]:
+    """Whether each method differs from the first one."""
+    tests = [difference(methods[0], cases, name) for cases in methods[1:]]
+    tested = [place for place, test in enumerate(tests, start=1) if test.patients]
+    adjusted = holm_adjusted([tests[place - 1].p_value for place in tested])
+    below = {place for place, p_value in zip(tested, adjusted, strict=True) if p_value < SIGNIFICANT}
+    return [place in below for place in range(len(methods))]
 
 
-def _apart(first: dict, second: dict, name: str, digits: int) -> str:
-    ours, theirs = _paired(first, second, name)
-    test = paired_test(ours, theirs)
-    if not test.pairs:
+def _told(apart: Difference, adjusted: float | None, digits: int) -> str:
+    if adjusted is None:
         return "–"
-    mean = summarise(one - other for one, other in zip(ours, theirs, strict=True)).mean
-    return f"{mean:+.{digits}f}, p {test.p_value:.2g}, n {test.pairs}"
+    low, high = apart.interval
+    interval = f" [{low:+.{digits}f}, {high:+.{digits}f}]" if low == low else ""
+    of = f"n {apart.patients}" if apart.patients == apart.ears else f"n {apart.patients} ({apart.ears} ears)"
+    return f"{apart.mean:+.{digits}f}{interval}, p {apart.p_value:.2g}, adjusted {adjusted:.2g}, {of}"
 
 
-def _differs(first: dict, second: dict, name: str) -> bool:
-    return paired_test(*_paired(first, second, name)).p_value < SIGNIFICANT
+def _summary(cases: Sequence[CaseFigures], name: str) -> Summary:
+    return summarise(getattr(ear, name) for case in cases for ear in case.ears)
 
 
-def _paired(first: dict, second: dict, name: str) -> tuple[list[float], list[float]]:
-    """A figure of the ears that both have been judged on."""
-    shared = [key for key in first if key in second]
-    return [getattr(first[key], name) for key in shared], [getattr(second[key], name) for key in shared]
+def _ears(cases: Sequence[CaseFigures]) -> int:
+    return sum(len(case.ears) for case in cases)

@@ -6,7 +6,7 @@ nothing, a share of nothing) is NaN, and summaries pass NaN over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,8 @@ import SimpleITK as sitk
 from scipy import stats
 
 NAN = float("nan")
+
+BOOTSTRAP_SEED = 20_231_107
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,12 @@ class VoxelMetrics:
         precision: share of the found voxels that are true; NaN where none is found.
         recall: share of the true voxels that are found; NaN where there are none.
         specificity: share of the voxels outside that are left out; NaN where there are none.
-        jaccard: intersection over union; NaN where both are empty.
     """
 
     accuracy: float
     precision: float
     recall: float
     specificity: float
-    jaccard: float
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,10 @@ class PairedTest:
 
     Attributes:
         pairs: for which both figures exist.
-        statistic: the smaller sum of ranks.
         p_value: two-sided; 1 where no pair differs.
     """
 
     pairs: int
-    statistic: float
     p_value: float
 
 
@@ -138,8 +136,14 @@ def segmentation_metrics(
     )
 
 
-def voxel_metrics(found: np.ndarray, truth: np.ndarray) -> VoxelMetrics:
+def voxel_metrics(found: np.ndarray, truth: np.ndarray, compared: int | None = None) -> VoxelMetrics:
     """Shares of right and wrong voxels of two boolean masks of one shape.
+
+    Args:
+        found: bool, the result.
+        truth: bool.
+        compared: voxels that accuracy and specificity are shares of, where the masks hold more: each false voxel beyond
+            takes the place of one that is rightly left out, as long as there are any. None: all of the masks.
 
     Raises:
         ValueError: if the shapes differ.
@@ -149,15 +153,15 @@ def voxel_metrics(found: np.ndarray, truth: np.ndarray) -> VoxelMetrics:
     """
     _check_shapes(found, truth)
     both = int(np.count_nonzero(found & truth))
-    neither = int(np.count_nonzero(~found & ~truth))
     false_positive = int(np.count_nonzero(found)) - both
     false_negative = int(np.count_nonzero(truth)) - both
+    size = found.size if compared is None else compared
+    neither = max(size - both - false_positive - false_negative, 0)
     return VoxelMetrics(
-        accuracy=_share(both + neither, found.size),
+        accuracy=_share(both + neither, size),
         precision=_share(both, both + false_positive),
         recall=_share(both, both + false_negative),
         specificity=_share(neither, neither + false_positive),
-        jaccard=_share(both, both + false_positive + false_negative),
     )
 
 
@@ -224,9 +228,35 @@ def paired_test(first: Iterable[float], second: Iterable[float]) -> PairedTest:
     pairs = np.array(list(zip(first, second, strict=True)), float).reshape(-1, 2)
     pairs = pairs[np.isfinite(pairs).all(1)]
     if not len(pairs) or (pairs[:, 0] == pairs[:, 1]).all():
-        return PairedTest(len(pairs), 0.0, 1.0)
+        return PairedTest(len(pairs), 1.0)
     outcome = stats.wilcoxon(pairs[:, 0], pairs[:, 1])
-    return PairedTest(len(pairs), float(outcome.statistic), float(outcome.pvalue))
+    return PairedTest(len(pairs), float(outcome.pvalue))
+
+
+def holm_adjusted(p_values: Sequence[float]) -> list[float]:
+    """p of several tests, raised so that of all those below a level none is there by chance with that probability.
+
+    Source:
+        Holm 1979, "A simple sequentially rejective multiple test procedure".
+    """
+    order = np.argsort(p_values)
+    raised = np.maximum.accumulate(np.asarray(p_values, float)[order] * np.arange(len(order), 0, -1))
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(raised, 1.0)
+    return adjusted.tolist()
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % confidence interval of a mean by a percentile bootstrap, always the same for the same values.
+
+    NaN and NaN of fewer than two values.
+    """
+    if len(values) < 2:
+        return NAN, NAN
+    drawn = stats.bootstrap(
+        (np.asarray(values, float),), np.mean, method="percentile", random_state=np.random.default_rng(BOOTSTRAP_SEED)
+    )
+    return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
 
 
 def rank_correlation(first: Iterable[float], second: Iterable[float]) -> RankCorrelation:

@@ -19,23 +19,27 @@ from InnerEarAILib.evaluation.tables import (
     calibration,
     deviation_against_dice,
     orientation_changes,
+    reported,
     tables,
+    usual_deviations,
     usual_standard_deviation,
 )
 from InnerEarAILib.model_store import ModelCard, ModelError, load_network, save_model
-from InnerEarAILib.networks.methods import draws_heatmaps
+from InnerEarAILib.networks.methods import ARCHITECTURES, draws_heatmaps, gives_landmarks
 
 READABLE_CARD = "MODEL_CARD.md"
 
 INTENDED_USE = {
-    "segmenter": "Segmentation of the labyrinth and localization of helicotrema, oval window and round window in CT of "
-    "the human temporal bone or head, for research. Every result is to be looked at by a person who knows the anatomy. "
-    "Not a medical device; not for diagnosis or treatment.",
+    "segmenter": "{task} in CT of the human temporal bone or head, for research. Every result is to be looked at by a "
+    "person who knows the anatomy. Not a medical device; not for diagnosis or treatment.",
     "locator": "Marking where inner ears may lie in CT of the human temporal bone or head, so that a segmenter looks "
     "there and not everywhere, for research. A mark is a place to look at, wider than the labyrinth: no segmentation, "
     "and no measure of its size. Not a medical device; not for diagnosis or treatment.",
 }
-"""What a model is for, by its role."""
+"""What a model is for, by its role; a segmenter's task by what its network draws."""
+
+SEGMENTATION = "segmentation of the labyrinth"
+LOCALIZATION = "localization of helicotrema, oval window and round window"
 
 EVALUATION_KEY, USUAL_KEY = "evaluation", "usual_standard_deviation"
 """Under these keys of the card's figures stands what `evaluate --card` computes."""
@@ -43,11 +47,12 @@ EVALUATION_KEY, USUAL_KEY = "evaluation", "usual_standard_deviation"
 
 def card_figures(outcome: Outcome) -> dict[str, Any]:
     """The figures of an evaluation for a model card: JSON-able, with their spread."""
-    cases = outcome.figures
+    cases = reported(outcome.figures)
     figures: dict[str, Any] = {EVALUATION_KEY: {"scans": len(cases), "groups": _groups(cases)}}
-    usual = usual_standard_deviation(cases)
+    usual = usual_standard_deviation(outcome.figures)
     if usual is not None:
         figures[USUAL_KEY] = usual
+        figures[EVALUATION_KEY]["usual_from_ears"] = len(usual_deviations(outcome.figures))
     counts = calibration(cases)
     if any(voxels for voxels, _ in counts):
         figures[EVALUATION_KEY]["calibration"] = {
@@ -104,21 +109,21 @@ def readable_card(card: ModelCard, weights: int, outcome: Outcome) -> str:
         weights: number of them.
         outcome: the evaluation whose tables it shows.
     """
+    drawn = _drawn(card)
     validated = {key: value for key, value in card.figures.items() if key.startswith("validation_")}
-    usual = card.figures.get(USUAL_KEY)
     heatmaps = f"amplitude {card.heatmap_amplitude:g}, {card.heatmap_spread_voxels:g} voxels wide"
     what = [
         ("Version", card.version),
-        ("Role", {"segmenter": "labyrinth and landmarks", "locator": "finds the ears"}[card.role]),
+        ("Role", "finds the ears" if card.role == "locator" else " and ".join(drawn)),
         ("Licence of the weights", card.licence),
         ("SHA-256", f"`{card.weights_sha256}`"),
         ("Weights", f"{weights / 1e6:.2f} million, float16, {card.weights_file}"),
         ("Voxels", f"{card.spacing_mm:g} mm, tiles of {card.tile_voxels}³ with {card.overlap_voxels} voxels overlap"),
         ("Region round an ear", f"{card.region_mm:g} mm"),
         ("Intensities", "clipped at quantiles {:g} and {:g}, zero mean, unit variance".format(*card.clip_quantiles)),
-        *([("Heatmaps", heatmaps)] if draws_heatmaps(card.method, card.network) else []),
+        *([("Heatmaps", heatmaps)] if "landmarks" in drawn else []),
         ("Number formats that give the same ear", ", ".join(card.agreeing_precisions)),
-        *([("Unusually unsure", f"from a mean standard deviation of {usual:.2e}")] if usual else []),
+        *([("Unusually unsure", _told_of_usual(card.figures))] if USUAL_KEY in card.figures else []),
         ("Library", card.library_version),
     ]
     lines = [
@@ -128,7 +133,7 @@ def readable_card(card: ModelCard, weights: int, outcome: Outcome) -> str:
         "",
         "## Intended use",
         "",
-        INTENDED_USE[card.role],
+        INTENDED_USE[card.role].format(task=" and ".join(drawn.values()).capitalize()),
         "",
         "## Limits",
         "",
@@ -136,7 +141,7 @@ def readable_card(card: ModelCard, weights: int, outcome: Outcome) -> str:
         "",
         "## Architecture",
         "",
-        "Dual-head 3D U-Net (Stebani et al. 2023) with these settings:",
+        f"{ARCHITECTURES[card.method]} with these settings:",
         "",
         _settings(card.network),
         "",
@@ -152,8 +157,8 @@ def readable_card(card: ModelCard, weights: int, outcome: Outcome) -> str:
         "",
         "## Evaluation",
         "",
-        f"{len(outcome.figures)} drawn scans of seeds that no training uses, with exact truth on a grid of "
-        f"{TRUTH_SPACING_MM:g} mm. "
+        f"{len(reported(outcome.figures))} drawn scans of seeds that no training uses and nobody looked at while the "
+        f"model was developed, with exact truth on a grid of {TRUTH_SPACING_MM:g} mm. "
         f"`python -m InnerEarAILib evaluate --card {card.name} -o DIR` computes these figures again.",
         *([f"Not done: {len(outcome.remaining)} scans, for want of time."] if outcome.remaining else []),
         *([f"Left out, since there was no locator: {len(outcome.left_out)} scans."] if outcome.left_out else []),
@@ -161,6 +166,20 @@ def readable_card(card: ModelCard, weights: int, outcome: Outcome) -> str:
         *(table.markdown() for table in tables(outcome.figures)),
     ]
     return "\n".join(lines)
+
+
+def _told_of_usual(figures: Mapping[str, Any]) -> str:
+    told = f"from a mean standard deviation of {figures[USUAL_KEY]:.2e}"
+    ears = figures.get(EVALUATION_KEY, {}).get("usual_from_ears")
+    return f"{told}, which 95 % of {ears} normal drawn ears stay below; no other figure is of these" if ears else told
+
+
+def _drawn(card: ModelCard) -> dict[str, str]:
+    """What a network draws, each with the task that it thereby does."""
+    if gives_landmarks(card.method, card.network):
+        return {"labyrinth": SEGMENTATION, "landmarks": LOCALIZATION}
+    heatmaps_alone = draws_heatmaps(card.method, card.network)
+    return {"landmarks": LOCALIZATION} if heatmaps_alone else {"labyrinth": SEGMENTATION}
 
 
 def _groups(cases: Sequence[CaseFigures]) -> dict[str, Any]:

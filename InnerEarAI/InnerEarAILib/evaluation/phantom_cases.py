@@ -27,8 +27,8 @@ EVALUATION_SEED = 20_231_107
 """Begins the seed of every evaluated phantom."""
 
 TRUTH_SPACING_MM = 0.1
-"""The truth's voxels: finer than the route's results (segmenter.FINE_SPACING_MM). A truth of 0.15 mm has a Dice of 0.98
-with the exact labyrinth on the results' voxels."""
+"""The truth's voxels: finer than the route's results (postprocessing.FINE_SPACING_MM). A truth of 0.15 mm has a Dice
+of 0.98 with the exact labyrinth on the results' voxels."""
 
 TRUTH_MARGIN_MM = 1.0
 """Room round the labyrinth in the truth."""

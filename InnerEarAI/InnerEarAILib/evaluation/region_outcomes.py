@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +11,11 @@ import numpy as np
 from InnerEarAILib.evaluation.cases import CaseRecipe, obtained
 from InnerEarAILib.evaluation.evaluate import Outcome, evaluate
 from InnerEarAILib.evaluation.held_out import held_out
+from InnerEarAILib.evaluation.model_names import run_folder
 from InnerEarAILib.evaluation.regions import Contrast, RegionJudge, curves_of_cases
 from InnerEarAILib.evaluation.surfaces import can_draw, embedded, surface_picture
 from InnerEarAILib.evaluation.tables import by_group
+from InnerEarAILib.evaluation.taught import views_taught
 from InnerEarAILib.model_store import ModelCard
 
 CURVES_FILE = "curves.png"
@@ -26,14 +27,14 @@ class RegionOptions:
 
     Attributes:
         device: "auto", "cpu", "cuda" or "cuda:N".
-        views: 10 or 1.
+        views: 10 or 1; None: as many as the model was taught, see taught.views_taught.
         contrast: see regions.RegionJudge.
         minutes: time budget of each model; None: none.
         pictures: whether surfaces are drawn.
     """
 
     device: str = "auto"
-    views: int = 10
+    views: int | None = None
     contrast: Contrast = "own"
     minutes: float | None = None
     pictures: bool = True
@@ -58,34 +59,25 @@ def judged_on_regions(
         say: told of every case in a line.
 
     Raises:
-        InputError: if the folder cannot be written to.
+        InputError: if the folder cannot be written to, or the contrast not be matched.
         ModelError: if the model cannot be used.
     """
     name = name or card.name
     allowed = held_out(recipes, card, name, say)
     kept = allowed.recipes
     curves = curves_of_cases(kept, card, None) if options.contrast == "clusters" and kept else {}
-    judge = RegionJudge(card, options.device, options.views, options.contrast, curves)
+    views = options.views or views_taught(card)
+    judge = RegionJudge(card, options.device, views, options.contrast, curves)
     outcome = evaluate(replace(judge.judged(), name=name), kept, output, minutes=options.minutes, say=say)
     pictures = {**_surfaces(judge, kept, outcome), **training_curves(card)} if options.pictures else {}
-    return replace(outcome, card=card, taught=allowed.taught, validated=allowed.validated, pictures=pictures)
-
-
-def apart(cards: Sequence[ModelCard]) -> list[str]:
-    """Names of models that are all different: of those that share one, the run's folder goes before."""
-    shared = Counter(card.name for card in cards)
-    names = [card.name if shared[card.name] == 1 else f"{_run(card).name}_{card.name}" for card in cards]
-    seen: Counter[str] = Counter()
-    told = []
-    for name in names:
-        seen[name] += 1
-        told.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
-    return told
+    return replace(
+        outcome, card=card, taught=allowed.taught, validated=allowed.validated, pictures=pictures, views=views
+    )
 
 
 def training_curves(card: ModelCard) -> dict[str, str]:
     """The curves of the run that a model lies in, as HTML; nothing where it lies in none."""
-    path = _run(card) / CURVES_FILE
+    path = run_folder(card) / CURVES_FILE
     return {"Training": embedded(path.read_bytes(), f"Training of {card.name}", 900)} if path.is_file() else {}
 
 
@@ -106,8 +98,3 @@ def _surfaces(judge: RegionJudge, recipes: Sequence[CaseRecipe], outcome: Outcom
         caption = f"{outcome.model} on {chosen.name}: Dice {chosen.ears[0].dice:.3f}, mean of {group} {mean:.3f}"
         drawn[f"Surfaces, {group}"] = embedded(surface_picture(case, found), caption)
     return drawn
-
-
-def _run(card: ModelCard) -> Path:
-    """RUN of RUN/best/NAME."""
-    return card.directory.parents[1]

@@ -20,18 +20,17 @@ from InnerEarAILib.ear_result import EarResult, LandmarkResult, Quality
 from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, obtained
 from InnerEarAILib.evaluation.comparison import CaseFigures, compare_ear
 from InnerEarAILib.evaluation.evaluate import Judged
+from InnerEarAILib.evaluation.taught import contrast_reference
 from InnerEarAILib.inference.device import choose_device
-from InnerEarAILib.inference.postprocessing import labyrinth_mask, on_fine_lattice
+from InnerEarAILib.inference.postprocessing import fine_probability, labyrinth_mask
 from InnerEarAILib.inference.predictor import Prediction, predict
+from InnerEarAILib.inference.quality import mean_standard_deviation
 from InnerEarAILib.landmarks import LANDMARK_NAMES, decode_heatmap
 from InnerEarAILib.model_store import ModelCard, load_network
 from InnerEarAILib.preprocessing import normalise, resample
 from InnerEarAILib.volume import Grid, InputError, Volume
 
 Contrast = Literal["own", "matched", "clusters"]
-
-FINE_MM = 0.15
-"""Masks are cut out of a probability that is interpolated to about this spacing, as in the route."""
 
 SEEN_VOXELS = 200_000
 """Voxels of each scan that a cluster's contrast is told by."""
@@ -45,8 +44,8 @@ class RegionJudge:
         card: of any segmenter.
         device: "auto", "cpu", "cuda" or "cuda:N".
         views: 10 or 1.
-        contrast: "own" (clipped and normalised), "matched" (each scan matched to the training contrast) or "clusters"
-            (each cluster of scans matched together).
+        contrast: "own" (clipped and normalised), "matched" (each scan matched to the contrast of the model's training)
+            or "clusters" (each cluster of scans matched together).
         curves: of "clusters", by name of the case.
     """
 
@@ -63,6 +62,7 @@ class RegionJudge:
             "views": self.views,
             "contrast": self.contrast,
             "scans": sorted(self.curves),
+            "matched_to": [] if self.contrast == "own" else list(contrast_reference(self.card).quantiles),
             "judge": "region",
             "library": __version__,
         }
@@ -102,8 +102,9 @@ class RegionJudge:
     def _prepared(self, name: str, values: np.ndarray) -> np.ndarray:
         if self.contrast == "own":
             return normalise(values)
-        curve = self.curves[name] if self.contrast == "clusters" else contrast_curve([values])
-        return curve.applied(values)
+        if self.contrast == "clusters":
+            return self.curves[name].applied(values)
+        return contrast_curve([values], contrast_reference(self.card)).applied(values)
 
 
 def region_grid(case: EvaluationCase, card: ModelCard) -> Grid:
@@ -111,16 +112,16 @@ def region_grid(case: EvaluationCase, card: ModelCard) -> Grid:
     true_ear = case.ears[0].labyrinth
     marked = np.argwhere(true_ear.voxels > 0)
     middle = true_ear.grid.to_lps((marked.min(0) + marked.max(0))[::-1] / 2)
-    voxels = max(card.tile_voxels, round(card.region_mm / card.spacing_mm))
-    return Grid.cube_round(middle, card.spacing_mm, voxels)
+    return Grid.cube_round(middle, card.spacing_mm, card.region_voxels)
 
 
 def curves_of_cases(recipes: Sequence[CaseRecipe], card: ModelCard, drawn: Path | None) -> dict[str, ContrastCurve]:
     """The contrast curve of each case: that of its cluster of scans, by name of the case.
 
     Raises:
-        InputError: if a scan cannot be read or shows nothing.
+        InputError: if a scan cannot be read or shows nothing, or see taught.contrast_reference.
     """
+    reference = contrast_reference(card)
     seen = []
     for recipe in recipes:
         case = obtained(recipe, drawn)
@@ -128,7 +129,8 @@ def curves_of_cases(recipes: Sequence[CaseRecipe], card: ModelCard, drawn: Path 
         seen.append(values[:: max(1, values.size // SEEN_VOXELS)])
     if any(not np.isfinite(values).any() for values in seen):
         raise InputError("A scan does not show the ear that is labelled in it; check its labels.")
-    return {recipe.name: curve for recipe, curve in zip(recipes, cluster_curves(seen), strict=True)}
+    curves = cluster_curves(seen, reference=reference)
+    return {recipe.name: curve for recipe, curve in zip(recipes, curves, strict=True)}
 
 
 def _ear(prediction: Prediction, grid: Grid, known: np.ndarray) -> tuple[EarResult, Volume | None]:
@@ -136,7 +138,7 @@ def _ear(prediction: Prediction, grid: Grid, known: np.ndarray) -> tuple[EarResu
     mask = Volume(np.zeros(grid.shape, np.uint8), grid.affine_lps)
     if prediction.probability is not None:
         probability = Volume(np.where(known, prediction.probability, 0).astype(np.float32), grid.affine_lps)
-        mask = labyrinth_mask(_finer(probability), largest_region=False)
+        mask = labyrinth_mask(fine_probability(probability), largest_region=False)
     landmarks = ()
     if prediction.heatmaps is not None:
         places = (decode_heatmap(heatmap).index_kji[::-1] for heatmap in prediction.heatmaps)
@@ -147,17 +149,7 @@ def _ear(prediction: Prediction, grid: Grid, known: np.ndarray) -> tuple[EarResu
     quality = Quality(
         volume_mm3=float(np.count_nonzero(mask.voxels) * mask.spacing_mm.prod()),
         distances_mm={},
-        mean_standard_deviation=None if spread is None else float(spread[known].mean(dtype=np.float64)),
+        mean_standard_deviation=None if spread is None else mean_standard_deviation(spread, known, len(spread)),
     )
     uncertainty = None if spread is None else Volume(spread, grid.affine_lps)
     return EarResult("", mask, landmarks, uncertainty, quality), probability
-
-
-def _finer(probability: Volume) -> Volume:
-    """The probability at about FINE_MM where it is coarser, near what may be labyrinth alone."""
-    factor = round(float(probability.spacing_mm.min()) / FINE_MM)
-    marked = np.argwhere(probability.voxels >= 0.25)
-    if factor < 2 or not len(marked):
-        return probability
-    near = probability.crop(marked.min(0) - 6, marked.max(0) + 7)
-    return on_fine_lattice(near, float(probability.spacing_mm.min()) / factor)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -12,9 +10,9 @@ from InnerEarAILib.evaluation.evaluate import Outcome
 from InnerEarAILib.evaluation.figures import figures, method_figures
 from InnerEarAILib.evaluation.method_tables import method_tables
 from InnerEarAILib.evaluation.tables import Table, case_rows, summary_rows, tables
+from InnerEarAILib.result_files import NOTICE
 from InnerEarAILib.volume import InputError
-
-NOTICE = "For research use; not a medical device."
+from InnerEarAILib.whole_files import replacing
 
 _STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:72em;padding:0 1em;color:#222}"
@@ -41,7 +39,7 @@ def write_report(output: Path, outcomes: Sequence[Outcome]) -> tuple[Path, ...]:
         (f"Model {one.model}", _said(one), tables(one.figures), figures(one.figures) | one.pictures) for one in outcomes
     ]
     compared = method_tables(outcomes)
-    if compared and len(outcomes) > 1:
+    if compared and (len(outcomes) > 1 or any(one.runs for one in outcomes)):
         side_by_side = method_figures({one.model: one.figures for one in outcomes})
         sections.insert(0, ("Models compared", "", compared, side_by_side))
     texts = {
@@ -61,10 +59,8 @@ def write_text(path: Path, text: str) -> Path:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
-            unfinished = Path(folder, path.name)
+        with replacing(path) as unfinished:
             unfinished.write_text(text, encoding="utf-8")
-            os.replace(unfinished, path)
     except OSError as error:
         raise InputError(f"{path.name} cannot be written to {path.parent} ({error.strerror}).") from error
     return path
@@ -79,6 +75,13 @@ def _said(outcome: Outcome) -> str:
     said = [f"{len(outcome.figures)} scans."]
     if outcome.card is not None:
         said.append(outcome.card.trained_on)
+    if outcome.runs:
+        runs = ", ".join(run.model for run in outcome.runs)
+        said.append(f"Runs joined: {runs}; an ear has the mean of its figures by the runs not trained on it.")
+    if outcome.views:
+        said.append(f"Rotated views of each ear: {outcome.views}.")
+    if outcome.looks:
+        said.append(outcome.looks)
     if outcome.taught:
         said.append(f"Left out, since it was trained on them: {outcome.taught}.")
     if outcome.validated:

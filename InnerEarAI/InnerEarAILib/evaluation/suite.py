@@ -15,8 +15,19 @@ from InnerEarAILib.phantom.scanner import ScannerKind
 NORMAL_GROUPS = ("multi-slice, fresh", "cone-beam, fresh", "flat-panel, fresh")
 """Normal ears of living patients: the first rows, and what "usual" means for the uncertainty."""
 
+USUAL_PREFIX = "usual"
+"""Of the groups of normal ears that say what deviation is usual; nothing else is reported of them."""
+
 EARLESS_PREFIX = "no ear"
 TURNED_PREFIX = "turned"
+
+FIRST_REPORTED = 500
+"""The first numbers of each group are for development: weights and thresholds are chosen on them, none is reported."""
+
+FIRST_USUAL = 300
+"""The numbers of the ears that say what is usual are among those of development."""
+
+_USUAL_COUNTS = {NORMAL_GROUPS[0]: 16, NORMAL_GROUPS[1]: 12, NORMAL_GROUPS[2]: 12}
 
 _EARS = (
     # scanner, state, variant, group, counts by plan
@@ -58,16 +69,14 @@ def suite(
     Args:
         model_spacing_mm: of the model, which decides how finely scans are drawn.
         role: of the model; a locator is judged on more heads and scans without an ear.
-        quick: six scans instead of about fifty.
+        quick: six scans instead of about ninety.
         device: where the drawing is done.
     """
     plan = _PLANS[role, quick]
 
-    def group_of(
-        first: int, counts: tuple[int, ...], group: str, kind: str, scanner: ScannerKind, *what: str
-    ) -> list[CaseRecipe]:
+    def group_of(first: int, count: int, group: str, kind: str, scanner: ScannerKind, *what: str) -> list[CaseRecipe]:
         finest_mm = finest_useful_mm(model_spacing_mm, scanner)
-        numbers = range(first, first + counts[plan])
+        numbers = range(first, first + count)
         return [
             _recipe(PhantomRecipe(number, kind, scanner, *what, finest_mm=finest_mm), group, device)
             for number in numbers
@@ -76,13 +85,19 @@ def suite(
     groups = []
     # Numbers are given out for many more cases than are used, so that a larger suite keeps the cases of this one.
     for row, (scanner, state, variant, group, counts) in enumerate(_EARS):
-        groups.append(group_of(1000 * row, counts, group, "ear", scanner, state, variant))
+        first = 1000 * row + FIRST_REPORTED
+        groups.append(group_of(first, counts[plan], group, "ear", scanner, state, variant))
     originals = list(zip(groups[0], _TURNED_CASES[plan], strict=False))
     groups += [[_turned_recipe(original, turn) for original, turns in originals if turn in turns] for turn in _TURNS]
     for row, (kind, counts) in enumerate(_EARLESS):
         words = ("earless", "multi_slice", "fresh", kind)
-        groups.append(group_of(100_000 + 1000 * row, counts, f"{EARLESS_PREFIX}: {kind}", *words))
-    groups.append(group_of(200_000, _HEADS, "whole heads", "head", "multi_slice"))
+        first = 100_000 + 1000 * row + FIRST_REPORTED
+        groups.append(group_of(first, counts[plan], f"{EARLESS_PREFIX}: {kind}", *words))
+    groups.append(group_of(200_000 + FIRST_REPORTED, _HEADS[plan], "whole heads", "head", "multi_slice"))
+    if role == "segmenter" and not quick:
+        for row, (scanner, state, variant, group, _) in enumerate(_EARS):
+            first, count = 1000 * row + FIRST_USUAL, _USUAL_COUNTS.get(group, 0)
+            groups.append(group_of(first, count, f"{USUAL_PREFIX}: {group}", "ear", scanner, state, variant))
     return _interleaved(groups)
 
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 
 import numpy as np
 
-from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures, EarFigures
+from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, COMPARED_MARGIN_MM, CaseFigures, EarFigures
 from InnerEarAILib.evaluation.metrics import RankCorrelation, Summary, rank_correlation, summarise
-from InnerEarAILib.evaluation.suite import EARLESS_PREFIX, NORMAL_GROUPS, TURNED_PREFIX
+from InnerEarAILib.evaluation.suite import EARLESS_PREFIX, NORMAL_GROUPS, TURNED_PREFIX, USUAL_PREFIX
+from InnerEarAILib.inference.quality import UNUSUALLY_UNSURE
 from InnerEarAILib.preprocessing import PAPER_VOXEL_MM
 
 USUAL_SHARE = 0.95
 """Share of normal ears whose mean standard deviation counts as usual."""
 
-LEAST_NORMAL_EARS = 5
+LEAST_NORMAL_EARS = 20
 """Fewer normal ears say nothing of what is usual."""
+
+FEWER_EARS = "n: ears that have the figure, where not all of the row do."
+"""Of the cells that `spread_of` gives."""
 
 POOR_DSC = 0.9
 """A result below it should carry a flag; ours."""
@@ -70,7 +74,7 @@ def summary_rows(model: str, cases: Sequence[CaseFigures]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(("model", "group", "figure", "ears", "mean", "sd", "median"))
     numbers = [entry.name for entry in fields(EarFigures) if entry.type == "float"]
-    for group, members in by_group(cases):
+    for group, members in by_group(reported(cases)):
         for name in numbers:
             summary = summarise(getattr(ear, name) for case in members for ear in case.ears)
             if summary.count:
@@ -81,11 +85,12 @@ def summary_rows(model: str, cases: Sequence[CaseFigures]) -> str:
 
 def tables(cases: Sequence[CaseFigures]) -> tuple[Table, ...]:
     """All tables of one model that have something to say."""
+    usual, cases = usual_standard_deviation(cases), reported(cases)
     made = (
         segmentation_table(cases),
         landmark_table(cases),
         voxel_table(cases),
-        detection_table(cases),
+        detection_table(cases, usual),
         deviation_table(cases),
         calibration_table(cases),
         orientation_table(cases),
@@ -105,7 +110,8 @@ def segmentation_table(cases: Sequence[CaseFigures]) -> Table:
     }
     return Table(
         "Segmentation",
-        f"Mean ± SD (median). Voxels are those of {PAPER_VOXEL_MM} mm. A missed ear counts with DSC, IoU and VS of 0.",
+        f"Mean ± SD (median). {FEWER_EARS} Voxels are those of {PAPER_VOXEL_MM} mm. A missed ear counts with DSC, IoU "
+        "and VS of 0.",
         ("group", "ears", *measures),
         _rows_by_group(cases, measures, digits=3),
     )
@@ -122,7 +128,8 @@ def landmark_table(cases: Sequence[CaseFigures]) -> Table:
     }
     return Table(
         "Landmarks",
-        f"Distance, mean ± SD (median), of the landmarks that were found. Voxels are those of {PAPER_VOXEL_MM} mm.",
+        f"Distance, mean ± SD (median), of the landmarks that were found. {FEWER_EARS} Voxels are those of "
+        f"{PAPER_VOXEL_MM} mm.",
         ("group", "ears", *measures),
         _rows_by_group(cases, measures, digits=2),
     )
@@ -140,15 +147,21 @@ def voxel_table(cases: Sequence[CaseFigures]) -> Table:
     }
     return Table(
         "Voxels",
-        "Mean ± SD (median) over the box round both labyrinths; accuracy and specificity depend on its size.",
+        f"Mean ± SD (median). {FEWER_EARS} Accuracy and specificity are shares of the box {COMPARED_MARGIN_MM:g} mm "
+        "round the true labyrinth, and depend on its size; what is invented beyond it counts as wrong. The AUC is of "
+        "that box alone.",
         ("group", "ears", *measures),
         _rows_by_group(cases, measures, digits=3),
     )
 
 
-def detection_table(cases: Sequence[CaseFigures]) -> Table:
-    """What was found, missed and invented, and of what was found what the result says that it is unusual."""
-    usual = usual_standard_deviation(cases)
+def detection_table(cases: Sequence[CaseFigures], usual: float | None) -> Table:
+    """What was found, missed and invented, and of what was found what the result says that it is unusual.
+
+    Args:
+        cases: of one model.
+        usual: see is_flagged.
+    """
     rows = []
     for group, members in by_group(cases):
         ears = [ear for case in members for ear in case.ears]
@@ -182,21 +195,23 @@ def is_flagged(ear: EarFigures, usual: float | None) -> bool:
 
     Args:
         ear: that was found.
-        usual: the largest mean standard deviation of normal ears, which a card that is being made does not hold yet;
-            None where nobody knows it.
+        usual: the largest mean standard deviation of normal ears, which a card that is being made does not hold yet:
+            it takes the place of the card's. None: the card's holds.
     """
-    return bool(ear.flags) or (usual is not None and ear.mean_standard_deviation > usual)
+    if usual is None:
+        return bool(ear.flags)
+    return ear.mean_standard_deviation > usual or any(not flag.startswith(UNUSUALLY_UNSURE) for flag in ear.flags)
 
 
 def _told_of_poor_ears(cases: Sequence[CaseFigures], usual: float | None) -> str:
-    ears = [ear for case in cases for ear in case.ears if ear.found and np.isfinite(ear.dice)]
+    ears = [ear for case in lying_as_drawn(cases) for ear in case.ears if ear.found and np.isfinite(ear.dice)]
     poor, good = [[ear for ear in ears if (ear.dice < POOR_DSC) == below] for below in (True, False)]
     if not ears:
         return ""
     told, needless = [sum(is_flagged(ear, usual) for ear in some) for some in (poor, good)]
     return (
-        f" Flagged are {told} of the {len(poor)} found ears with a DSC below {POOR_DSC:g}, and {needless} of the "
-        f"{len(good)} others."
+        f" Turned copies apart, flagged are {told} of the {len(poor)} found ears with a DSC below {POOR_DSC:g}, and "
+        f"{needless} of the {len(good)} others."
     )
 
 
@@ -239,7 +254,7 @@ def calibration_table(cases: Sequence[CaseFigures]) -> Table:
     )
     return Table(
         "Calibration",
-        "Voxels of the truth's lattice round the labyrinths, over all scans that show an ear.",
+        "Voxels of the truth's lattice round the labyrinths, over all scans that show an ear, but for turned copies.",
         ("stated standard deviation", "voxels", "wrong"),
         rows if any(voxels for voxels, _ in counts) else (),
     )
@@ -277,6 +292,16 @@ def by_group(cases: Sequence[CaseFigures]) -> list[tuple[str, list[CaseFigures]]
     return sorted(groups.items(), key=lambda pair: rank(pair[0]))
 
 
+def reported(cases: Iterable[CaseFigures]) -> tuple[CaseFigures, ...]:
+    """The cases that figures are told of: all but those that say what deviation is usual."""
+    return tuple(case for case in cases if not case.group.startswith(USUAL_PREFIX))
+
+
+def lying_as_drawn(cases: Iterable[CaseFigures]) -> Iterator[CaseFigures]:
+    """The cases without turned copies, so that each ear counts once."""
+    return (case for case in cases if not case.group.startswith(TURNED_PREFIX))
+
+
 def deviations(case: CaseFigures) -> list[float]:
     """Mean standard deviations of everything that was found in a scan, or of its middle where there was nothing."""
     return [*(ear.mean_standard_deviation for ear in case.ears), *case.false_deviations, case.deviation_without_ear]
@@ -289,21 +314,26 @@ def normal_deviations(cases: Iterable[CaseFigures]) -> Summary:
 
 def deviation_against_dice(cases: Iterable[CaseFigures]) -> RankCorrelation:
     """Does the signal tell how good a result is? Over the found ears but those of turned copies, which count once."""
-    ears = [ear for case in cases if not case.group.startswith(TURNED_PREFIX) for ear in case.ears if ear.found]
+    ears = [ear for case in lying_as_drawn(cases) for ear in case.ears if ear.found]
     return rank_correlation((ear.mean_standard_deviation for ear in ears), (ear.dice for ear in ears))
 
 
+def usual_deviations(cases: Iterable[CaseFigures]) -> list[float]:
+    """Mean standard deviations of the normal ears that say what is usual."""
+    values = [value for case in cases if case.group.startswith(USUAL_PREFIX) for value in deviations(case)]
+    return [value for value in values if np.isfinite(value)]
+
+
 def usual_standard_deviation(cases: Sequence[CaseFigures]) -> float | None:
-    """The 95th percentile of the mean standard deviations of normal ears; None where too few were judged."""
-    values = [value for case in cases if case.group in NORMAL_GROUPS for value in deviations(case)]
-    values = [value for value in values if np.isfinite(value)]
+    """The 95th percentile over the normal ears that were judged for it alone; None where these are too few."""
+    values = usual_deviations(cases)
     return float(f"{np.quantile(values, USUAL_SHARE):.4g}") if len(values) >= LEAST_NORMAL_EARS else None
 
 
 def calibration(cases: Iterable[CaseFigures]) -> list[tuple[int, int]]:
-    """For each class of CALIBRATION_EDGES the voxels, and the wrong ones, of all cases."""
+    """For each class of CALIBRATION_EDGES the voxels, and the wrong ones, of all cases but turned copies."""
     totals = [(0, 0)] * (len(CALIBRATION_EDGES) - 1)
-    for case in cases:
+    for case in lying_as_drawn(cases):
         totals = [(a + c, b + d) for (a, b), (c, d) in zip(totals, case.calibration, strict=True)]
     return totals
 
@@ -328,8 +358,14 @@ def _rows_by_group(
         if ears:
             summaries = [summarise(map(measure, ears)) for measure in measures.values()]
             if any(summary.count for summary in summaries):
-                rows.append((group, str(len(ears)), *(spread(summary, digits) for summary in summaries)))
+                rows.append((group, str(len(ears)), *(spread_of(summary, digits, len(ears)) for summary in summaries)))
     return tuple(rows)
+
+
+def spread_of(summary: Summary, digits: int, ears: int) -> str:
+    """As `spread`, with the number of values where it is not that of the row's ears."""
+    told = spread(summary, digits)
+    return f"{told} (n {summary.count})" if 0 < summary.count != ears else told
 
 
 def spread(summary: Summary, digits: int) -> str:
