@@ -11,11 +11,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
-import os
 import sys
 import time
 import traceback
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -23,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from InnerEarAILib import __version__
-from InnerEarAILib.cli_progress import shown_progress
+from InnerEarAILib.cli_progress import say, shown_progress, silence
 from InnerEarAILib.ear_result import EarResult
 from InnerEarAILib.failures import (
     EXIT_BAD_INPUT,
@@ -36,7 +34,8 @@ from InnerEarAILib.failures import (
 from InnerEarAILib.model_store import list_models
 from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.result_files import check_output, write_results
-from InnerEarAILib.scan_files import read_volume, scan_suffix
+from InnerEarAILib.scan_files import read_volume
+from InnerEarAILib.scan_names import named, stem_of
 from InnerEarAILib.time_estimate import learn, told_before
 from InnerEarAILib.volume import Volume
 
@@ -99,6 +98,8 @@ def main(arguments: Sequence[str] | None = None, segmenter: Any = None) -> int:
     except BaseException as error:
         # After hours of training nobody can run it again to see where it failed.
         return _report(error, chosen.command, getattr(chosen, "verbose", True))
+    finally:
+        _flush()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -121,8 +122,8 @@ def _add_segment_command(commands: Any) -> None:
         description="Finds the labyrinth, helicotrema, oval window and round window of each ear in CT scans.",
         epilog="Exit codes: 0 done, 2 bad input or arguments, 3 no inner ear found, 130 cancelled.",
     )
-    parser.add_argument("scans", nargs="+", type=Path, metavar="SCAN", help="NRRD, NIfTI or MHA file, or DICOM folder")
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help="folder for the results")
+    parser.add_argument("scans", nargs="+", type=_path, metavar="SCAN", help="NRRD, NIfTI or MHA file, or DICOM folder")
+    parser.add_argument("-o", "--output", required=True, type=_path, metavar="OUT", help="folder for the results")
     parser.add_argument(
         "--preset",
         choices=("paper", "standard", "fast"),
@@ -153,9 +154,17 @@ def _add_segment_command(commands: Any) -> None:
     parser.add_argument("--verbose", action="store_true", help="show where an unexpected error came from")
 
 
+def _path(text: str) -> Path:
+    if not text:  # which pathlib takes for the current folder
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
+
+
 def _segment_all(chosen: argparse.Namespace, segmenter: Any) -> int:
     worst = EXIT_DONE
-    for scan, name in _named(chosen.scans):
+    for scan, name in named(chosen.scans):
+        if name != stem_of(scan):
+            say(f"{name}: Results of {scan}", sys.stdout)
         try:
             code = _segment_one(scan, name, chosen, segmenter)
         except BaseException as error:
@@ -193,8 +202,8 @@ def _segment_one(scan: Path, name: str, chosen: argparse.Namespace, segmenter: A
         _say(f"{name}: No inner ear was found; nothing was written.")
         return EXIT_NO_EAR
     for ear in result.ears:
-        print(f"{name}: {_described(ear)}")
-    print(f"{name}: {len(files)} files in {chosen.output}, {time.monotonic() - begin:.1f} s", flush=True)
+        say(f"{name}: {_described(ear)}", sys.stdout)
+    say(f"{name}: {len(files)} files in {chosen.output}, {time.monotonic() - begin:.1f} s", sys.stdout)
     return EXIT_DONE
 
 
@@ -223,25 +232,6 @@ def _options(chosen: argparse.Namespace) -> dict[str, Any]:
     return options
 
 
-def _named(scans: Sequence[Path]) -> list[tuple[Path, str]]:
-    """Each scan with the name of its results: its own stem, with the folder's before it where two would be the same."""
-    # A link keeps its own name: what it leads to may be called by a checksum (git-annex, DVC, download caches).
-    unique = [Path(path) for path in dict.fromkeys(map(os.path.abspath, scans))]
-    stems = [scan.name[: len(scan.name) - len(scan_suffix(scan))] for scan in unique]
-    shared = Counter(stem.casefold() for stem in stems)
-    names: list[str] = []
-    for scan, stem in zip(unique, stems, strict=True):
-        wanted = f"{scan.parent.name}_{stem}" if shared[stem.casefold()] > 1 else stem
-        taken = {name.casefold() for name in names}
-        number = 2
-        name = wanted
-        while name.casefold() in taken or (name != stem and name.casefold() in shared):
-            name = f"{wanted}_{number}"
-            number += 1
-        names.append(name)
-    return list(zip(unique, names, strict=True))
-
-
 def _described(ear: EarResult) -> str:
     found = sum(landmark.position_lps is not None for landmark in ear.landmarks)
     deviation = ear.quality.mean_standard_deviation
@@ -257,10 +247,10 @@ def _print_models(chosen: argparse.Namespace) -> int:
     del chosen
     cards = list_models()
     for card in cards:
-        print(f"{card.name} {card.version} ({card.role}, {card.spacing_mm:g} mm, {card.licence})")
+        say(f"{card.name} {card.version} ({card.role}, {card.spacing_mm:g} mm, {card.licence})", sys.stdout)
         for what, sentence in (("trained on", card.trained_on), ("validated on", card.validated_on)):
-            print(f"    {what}: {sentence}")
-        print(f"    limits: {card.limits}")
+            say(f"    {what}: {sentence}", sys.stdout)
+        say(f"    limits: {card.limits}", sys.stdout)
     if not cards:
         _say("No model is installed.")
     return EXIT_DONE
@@ -279,4 +269,12 @@ def _report(error: BaseException, name: str, verbose: bool) -> int:
 
 
 def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
+    say(sentence, sys.stderr)
+
+
+def _flush() -> None:
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # without a console there are none
+        try:
+            stream.flush()
+        except OSError:
+            silence(stream)

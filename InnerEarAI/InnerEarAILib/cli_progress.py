@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from InnerEarAILib.progress import Progress
 
 SECONDS_BETWEEN_LINES = 10.0
 """How often a long step is heard of in a log; ours."""
+
+
+def say(line: str, stream: TextIO) -> None:
+    """Writes a line; a stream that cannot be written to, as after `| head -1`, is left alone: the work goes on."""
+    try:
+        print(line, file=stream, flush=True)
+    except OSError:
+        silence(stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Sends what a stream still holds, and all that comes, to nowhere: the program's end then finds no fault in it."""
+    with suppress(OSError, ValueError):  # a stream of somebody's own has no file
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, stream.fileno())
+        finally:
+            os.close(nowhere)
 
 
 @contextmanager
@@ -32,12 +51,18 @@ def shown_progress(name: str, terminal: TextIO, log: TextIO) -> Iterator[Progres
     def step(description: str, fraction: float) -> None:
         bar.set_description_str(f"{name}: {description}", refresh=False)
         bar.n = round(100 * fraction)
-        bar.refresh()
+        with suppress(OSError):  # the terminal is gone
+            bar.refresh()
+
+    def note(sentence: str) -> None:
+        with suppress(OSError):
+            bar.write(f"{name}: {sentence}", file=terminal)
 
     try:
-        yield Progress(step, lambda sentence: bar.write(f"{name}: {sentence}", file=terminal))
+        yield Progress(step, note)
     finally:
-        bar.close()
+        with suppress(OSError):
+            bar.close()
 
 
 def _bar(name: str, stream: TextIO):
@@ -72,4 +97,4 @@ class _Lines:
         self._say(sentence)
 
     def _say(self, text: str) -> None:
-        print(f"{self._name}: {text}", file=self._stream, flush=True)
+        say(f"{self._name}: {text}", self._stream)

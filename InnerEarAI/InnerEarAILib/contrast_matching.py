@@ -130,12 +130,12 @@ def contrast_curve(regions: Sequence[np.ndarray], reference: ContrastReference =
         InputError: if every voxel is the same or there are none.
     """
     known = _known_together(regions)
-    if known.size == 0 or known.max() - known.min() < SMALLEST_DEVIATION:
+    if known.size == 0 or known.max() - known.min() <= SMALLEST_DEVIATION * np.abs(known).max():
         raise InputError("Every voxel of the scan has the same value there; choose a scan that shows tissue.")
     low, high = CLIP_QUANTILES
     found = np.quantile(known, low + _LEVELS * (high - low))
     knots, place = np.unique(found, return_inverse=True)
-    if knots[-1] - knots[0] < SMALLEST_DEVIATION:
+    if knots[-1] - knots[0] <= SMALLEST_DEVIATION * np.abs(knots).max():
         raise InputError("Nearly every voxel of the scan has the same value there; choose a scan that shows tissue.")
     # Several quantiles of one intensity (air cut off at −1024) become the mean of what the reference has there.
     heights = np.bincount(place, weights=reference.quantiles) / np.bincount(place)

@@ -131,7 +131,7 @@ def is_dicom_file(path: Path) -> bool:
 
 
 def slices_below(folder: Path) -> tuple[list[Slice], list[UnreadableFile]]:
-    """The images in a folder and the folders below it, and what may have been one.
+    """The images in a folder and the folders below it, also those that are links, and what may have been one.
 
     Raises:
         InputError: more than MOST_FILES files.
@@ -154,7 +154,12 @@ def slices_below(folder: Path) -> tuple[list[Slice], list[UnreadableFile]]:
 
 def _files_below(folder: Path) -> Iterator[Path]:
     count = 0
-    for directory, _, names in os.walk(folder):
+    visited = set()
+    for directory, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(directory)) in visited:  # a link back, or a second way
+            folders.clear()
+            continue
+        visited.add(real)
         for name in names:
             count += 1
             if count > MOST_FILES:

@@ -12,6 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from InnerEarAILib.dicom_files import Slice, UnreadableFile, slices_below
+from InnerEarAILib.progress import Progress
 from InnerEarAILib.scan_checks import LEAST_EXTENT_MM, check_size, check_spacing
 from InnerEarAILib.volume import AXES_TOLERANCE, InputError, Volume
 
@@ -50,8 +51,17 @@ class _Series:
     slices: tuple[Slice, ...]
 
     @property
+    def uid(self) -> str:
+        """What all slices of a series have in common; "" where files have none."""
+        return self.slices[0].tags["series"]
+
+    @property
     def modality(self) -> str:
         return self.slices[0].tags["modality"]
+
+    @property
+    def may_be_ct(self) -> bool:
+        return self.modality not in MODALITIES_OTHER_THAN_CT
 
     @property
     def is_coloured(self) -> bool:
@@ -71,17 +81,18 @@ class _Series:
     def described(self) -> str:
         """For a list of choices; no text that a person typed, since that may name the patient."""
         kernel = self.slices[0].tags["kernel"]
-        slices = "1 slice" if self.count == 1 else f"{self.count} slices"
         number = "without a number" if self.number is None else self.number
-        return f"series {number} ({slices}{f', kernel {kernel}' if kernel else ''})"
+        return f"series {number} ({_slices(self.count)}{f', kernel {kernel}' if kernel else ''})"
 
 
-def read_dicom_folder(folder: Path, series_number: int | None = None) -> Volume:
+def read_dicom_folder(folder: Path, series_number: int | None = None, progress: Progress = Progress()) -> Volume:
     """The CT volume in a folder of DICOM files and the folders below it.
 
     Args:
         folder: its other files are left aside.
         series_number: DICOM series number to take; None takes the only series, or the one that has by far most slices.
+        progress: told in notes how many slices of the series were left aside, and, where none was asked for, which
+            other CT series.
 
     Returns:
         Rescaled values (Hounsfield units in CT); the third axis runs along the positions of the slices. The folder's
@@ -93,9 +104,16 @@ def read_dicom_folder(folder: Path, series_number: int | None = None) -> Volume:
             read.
     """
     found, unreadable = slices_below(folder)
-    series = _chosen(_series_of(found), folder.name, series_number)
+    there = _series_of(found)
+    series = _chosen(there, folder.name, series_number)
     _check_files(series, unreadable, folder.name)
-    slices, affine = _ordered(series, folder.name)
+    odd, others = _left_aside(there, series)
+    slices, affine = _ordered(series, folder.name, odd)
+    if odd:
+        progress.note(f"Left aside in the series: {_slices(odd)} of another size, plane or pixel spacing.")
+    if others and series_number is None:
+        taken = series.described()
+        progress.note(f"{taken[0].upper()}{taken[1:]} was taken; left aside: {_listed(others)}.")
     rows, columns = int(slices[0].tags["rows"]), int(slices[0].tags["columns"])
     check_size((len(slices), rows, columns))
     check_spacing(np.linalg.norm(affine[:3, :3], axis=0))
@@ -141,7 +159,7 @@ def _chosen(found: list[_Series], folder: str, series_number: int | None) -> _Se
             f"There are no DICOM images in the folder {folder} that can be read; "
             "give the folder that holds the slices of one series."
         )
-    ct = [series for series in found if series.modality not in MODALITIES_OTHER_THAN_CT]
+    ct = [series for series in found if series.may_be_ct]
     if not ct:
         modality = found[0].modality
         raise InputError(
@@ -173,6 +191,17 @@ def _listed(series: list[_Series]) -> str:
     return listed if len(series) <= MOST_LISTED else f"{listed} and {len(series) - MOST_LISTED} more"
 
 
+def _slices(count: int) -> str:
+    return "1 slice" if count == 1 else f"{count} slices"
+
+
+def _left_aside(there: list[_Series], taken: _Series) -> tuple[int, list[_Series]]:
+    """How many slices of the series do not fit those that were taken, and the other series that may be CT."""
+    others = [one for one in there if one is not taken and one.may_be_ct and not one.is_coloured]
+    odd = sum(one.count for one in others if one.uid and one.uid == taken.uid)
+    return odd, [one for one in others if not one.uid or one.uid != taken.uid]
+
+
 def _check_files(series: _Series, unreadable: list[UnreadableFile], folder: str) -> None:
     """Refuses what would leave slices out at the ends, or make up pixels."""
     if any(one.tags["photometry"] == "MONOCHROME1" for one in series.slices):
@@ -190,8 +219,8 @@ def _check_files(series: _Series, unreadable: list[UnreadableFile], folder: str)
         )
 
 
-def _ordered(series: _Series, folder: str) -> tuple[list[Slice], np.ndarray]:
-    """The slices along their normal, and the affine that places them."""
+def _ordered(series: _Series, folder: str, odd: int) -> tuple[list[Slice], np.ndarray]:
+    """The slices along their normal, and the affine that places them; `odd` others of the series do not fit."""
     first = series.slices[0]
     if any(one.number("frames", 1) > 1 for one in series.slices):
         raise InputError(
@@ -215,7 +244,7 @@ def _ordered(series: _Series, folder: str) -> tuple[list[Slice], np.ndarray]:
     order = np.argsort(places @ normal, kind="stable")
     places = places[order]
     heights = places @ normal
-    step_mm = _slice_distance(heights, folder)
+    step_mm = _slice_distance(heights, folder, odd)
     displacement = places[-1] - places[0]
     tilt = np.linalg.norm(displacement - normal * (heights[-1] - heights[0])) / (heights[-1] - heights[0])
     if tilt > AXES_TOLERANCE:
@@ -232,7 +261,7 @@ def _ordered(series: _Series, folder: str) -> tuple[list[Slice], np.ndarray]:
     return [series.slices[n] for n in order], affine
 
 
-def _slice_distance(heights_mm: np.ndarray, folder: str) -> float:
+def _slice_distance(heights_mm: np.ndarray, folder: str, odd: int) -> float:
     """Distance between neighbouring slices, after making sure that they are as many and as even as they should be."""
     if len(heights_mm) < 2:
         raise InputError(
@@ -250,6 +279,12 @@ def _slice_distance(heights_mm: np.ndarray, folder: str) -> float:
     lost = np.rint(steps / usual) - 1
     if lost.max() > 0:
         place = int(np.argmax(lost))
+        if odd:
+            raise InputError(
+                f"The series in the folder {folder} has {_slices(odd)} of another size, plane or pixel spacing "
+                f"than the others, and a gap after slice {place + 1} of {len(heights_mm)}; "
+                "export it again, its slices alike."
+            )
         raise InputError(
             f"Slices are missing in the folder {folder}: {int(lost.sum())} at least, the first gap after slice "
             f"{place + 1} of {len(heights_mm)}; export the whole series again."

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from InnerEarAILib.ear_result import LandmarkResult
 from InnerEarAILib.volume import InputError
+from InnerEarAILib.whole_files import replacing
 
 SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
@@ -64,10 +63,8 @@ def write_json(path: Path, content: dict) -> None:
     """
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     try:
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
-            unfinished = Path(folder, path.name)
+        with replacing(path) as unfinished:
             unfinished.write_text(text + "\n", encoding="utf-8")
-            os.replace(unfinished, path)
     except OSError as error:
         raise InputError(f"{path.name} cannot be written to {path.parent} ({error.strerror}).") from error
 

@@ -1,7 +1,8 @@
 """The three landmarks: their names, and their heatmaps: the Gaussian (encoding) and its peak (decoding).
 
 Definitions (Stebani et al. 2023, "Datasets description", made exact for the phantom):
-helicotrema: the end of the cochlear lumen along the modiolar axis (cochlear apex);
+helicotrema: the blind end of the cochlear lumen, where the last turn ends (annotators mark it there; the point furthest
+along the modiolar axis lies 0.5 mm off);
 oval window, round window: the centre of the membrane that closes it.
 """
 

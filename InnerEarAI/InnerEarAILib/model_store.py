@@ -68,7 +68,7 @@ class ModelCard:
         library_version: version of this library that trained it.
         agreeing_precisions: number formats measured to give the float32 result (inference.device.choose_precision).
         figures: measured figures, free; "usual_standard_deviation" is what inference.quality compares with.
-        method: which network it is, a key of networks.methods.METHODS; where a card does not say, the dual-head U-Net.
+        method: which network it is, a key of networks.methods.METHODS.
         weights_file: name of the weights file beside the card.
         weights_sha256: its SHA-256, lower-case hexadecimal.
         directory: the folder the card was read from; not part of the file.
@@ -96,6 +96,11 @@ class ModelCard:
     weights_file: str = "weights.safetensors"
     weights_sha256: str = ""
     directory: Path | None = field(default=None, compare=False)
+
+    @property
+    def region_voxels(self) -> int:
+        """Edge length in voxels of the cube round an ear that is predicted: at least one tile."""
+        return max(self.tile_voxels, round(self.region_mm / self.spacing_mm))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the directory."""
@@ -157,7 +162,7 @@ def find_card(name_or_folder: str, directory: Path | str | None = None) -> Model
         ModelError: if there is no such model, or its card cannot be read.
     """
     path = Path(name_or_folder)
-    if (path / CARD_FILE).is_file():
+    if os.path.isfile(path / CARD_FILE):  # Path.is_file raises where the name is too long for a file
         return load_card(path.resolve().name, path.resolve().parent)
     return load_card(name_or_folder, directory)
 
@@ -190,13 +195,12 @@ def choose_model(spacing_mm: float, device: torch.device | str, cards: Iterable[
     return min(segmenters.values(), key=lambda card: (abs(math.log(card.spacing_mm / wanted_spacing_mm)), card.name))
 
 
-def load_network(card: ModelCard, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> nn.Module:
-    """The network of a card with its weights, ready for inference.
+def load_network(card: ModelCard, device: torch.device | str = "cpu") -> nn.Module:
+    """The network of a card with its weights in float32, ready for inference.
 
     Args:
         card: as read by `load_card` or `list_models`.
         device: where the weights go.
-        dtype: of the weights; float32 by default.
 
     Raises:
         ModelError: if the weights are missing, truncated, altered or do not fit the card.
@@ -225,7 +229,7 @@ def load_network(card: ModelCard, device: torch.device | str = "cpu", dtype: tor
     except (ValueError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(":.")
         raise ModelError(f"The weights of model '{card.name}' do not fit its card ({reason}).") from error
-    return network.to(device=device, dtype=dtype or torch.float32).eval()
+    return network.to(device=device, dtype=torch.float32).eval()
 
 
 def save_model(directory: Path | str, card: ModelCard, network: nn.Module) -> ModelCard:
@@ -233,7 +237,7 @@ def save_model(directory: Path | str, card: ModelCard, network: nn.Module) -> Mo
 
     Args:
         directory: the store; made if absent.
-        card: its method, network, weights_file and weights_sha256 are filled in here.
+        card: its method, network, weights_sha256 and directory are filled in here.
         network: of one of the METHODS; weights of any dtype on any device; stored as float16.
 
     Returns:
@@ -313,7 +317,6 @@ def _card_from_values(values: Any, directory: Path) -> ModelCard:
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise ModelError(f"{where} has the unknown field {', '.join(unknown)}; it may be of a newer version.")
-    values.setdefault("method", DUAL_HEAD_UNET)
     missing = [name for name in known if name not in values]
     if missing:
         raise ModelError(f"{where} lacks {', '.join(missing)}.")

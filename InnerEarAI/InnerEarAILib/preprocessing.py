@@ -18,8 +18,9 @@ PAPER_VOXEL_MM = 0.099
 QUANTILE_SAMPLE_VOXELS = 4_000_000
 """Quantiles of larger images are taken from an even subset of about this size, which bounds time and memory."""
 
-SMALLEST_DEVIATION = 1e-6
-"""Below this standard deviation an image counts as constant."""
+SMALLEST_DEVIATION = 1e-9
+"""An image whose range or standard deviation is no larger share of its largest magnitude counts as constant; ours. Less
+than the rounding of float32, so that the unit of the values does not matter."""
 
 
 def lattice_grid(
@@ -102,12 +103,13 @@ def normalise(voxels: np.ndarray) -> np.ndarray:
     stride = max(1, voxels.size // QUANTILE_SAMPLE_VOXELS)
     known = voxels.reshape(-1)[::stride]
     known = known[np.isfinite(known)]
-    if known.size == 0 or known.max() - known.min() < SMALLEST_DEVIATION:
+    smallest = SMALLEST_DEVIATION * float(np.abs(known).max(initial=0))
+    if known.size == 0 or known.max() - known.min() <= smallest:
         raise InputError("Every voxel of the scan has the same value there; choose a scan that shows tissue.")
     low, high = np.quantile(known, CLIP_QUANTILES)
     clipped = np.clip(known, low, high)
     mean, deviation = float(clipped.mean(dtype=np.float64)), float(clipped.std(dtype=np.float64))
-    if deviation < SMALLEST_DEVIATION:
+    if deviation <= smallest:
         raise InputError("Nearly every voxel of the scan has the same value there; choose a scan that shows tissue.")
     # In place, since a whole scan may be large.
     filled = np.nan_to_num(voxels.astype(np.float32), copy=False, nan=low)

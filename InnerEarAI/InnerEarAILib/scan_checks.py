@@ -23,6 +23,17 @@ MOST_VOXELS = 2**30
 FEWEST_DISTINCT_VALUES = 32
 """A noisy 12-bit scan has hundreds of values; whole numbers from 0, no more of them than this, are labels; ours."""
 
+LEAST_PADDING_SHARE = 0.001
+"""Share of the voxels with exactly the lowest value above which it may be a scanner's mark for “not measured”; ours."""
+
+PADDING_DISTANCE = 2.0
+"""What lies further below the other values than this many times their width (1st to 99th percentile) is neither tissue
+nor air. In Hounsfield units a head is 2000 wide: the usual -3024 stays, since the networks' normalisation bears it;
+-10240 and -32768 do not; ours."""
+
+SMALLEST_RANGE = 1e4 * float(np.finfo(np.float32).tiny)
+"""Values closer to each other than this are rounded away in float32."""
+
 SAMPLED_VOXELS = 1_000_000
 """How many voxels are looked at before all of them are."""
 
@@ -35,7 +46,7 @@ def check_scan(volume: Volume) -> None:
 
     Raises:
         InputError: no voxels, too many, spacing out of range, too small for an ear, complex numbers, NaN or infinity,
-            the same value everywhere, or a label map; one sentence.
+            the same value everywhere, numbers that float32 cannot hold, or a label map; one sentence.
     """
     check_size(volume.voxels.shape)
     check_spacing(volume.spacing_mm)
@@ -46,6 +57,39 @@ def check_scan(volume: Volume) -> None:
             f"choose one that is at least {LEAST_EXTENT_MM:g} mm wide in every direction."
         )
     _check_values(volume.voxels)
+
+
+def without_padding(volume: Volume) -> tuple[Volume, str | None]:
+    """The scan with what was not measured raised to the lowest value that was, as air is.
+
+    Scanners fill the corners outside their field with a value of their own. One far below all others would be what the
+    networks' normalisation takes for dark, and all tissue one shade.
+
+    Args:
+        volume: as check_scan lets it through, in any unit.
+
+    Returns:
+        The volume, the same object where there is nothing to raise, and a sentence on what was raised, or None. Also
+        raised is what interpolation left between the padding and the scan.
+    """
+    voxels = volume.voxels
+    lowest = voxels.min()
+    step = max(1, round((voxels.size / SAMPLED_VOXELS) ** (1 / 3)))
+    sample = voxels[::step, ::step, ::step]
+    others = sample[sample > lowest].astype(np.float64)
+    if others.size == 0:
+        return volume, None
+    low, high = np.quantile(others, (0.01, 0.99))
+    width = high - low
+    if not 0 < PADDING_DISTANCE * width < low - float(lowest):
+        return volume, None
+    within = (layer[layer >= low - width] for layer in voxels)
+    floor = min(values.min() for values in within if values.size)
+    share = sum(np.count_nonzero(layer == lowest) for layer in voxels) / voxels.size
+    if float(floor) - float(lowest) <= PADDING_DISTANCE * width or share <= LEAST_PADDING_SHARE:
+        return volume, None
+    note = f"{100 * share:.3g} % of the voxels have the value {float(lowest):g}: taken as lying outside the scan."
+    return volume.with_voxels(np.maximum(voxels, floor)), note
 
 
 def check_size(shape: tuple[int, ...]) -> None:
@@ -88,6 +132,10 @@ def check_spacing(spacing_mm: np.ndarray) -> None:
 def _check_values(voxels: np.ndarray) -> None:
     if voxels.dtype.kind not in "biuf":
         raise InputError(f"The voxels of the scan are of type {voxels.dtype}, not real numbers; choose a CT volume.")
+    if voxels.dtype.kind == "f" and voxels.dtype.itemsize > 8:
+        raise InputError(
+            f"The voxels of the scan are of type {voxels.dtype}, which is not worked on; save it in 32-bit numbers."
+        )
     if voxels.dtype.kind == "f" and not all(np.isfinite(layer).all() for layer in voxels):
         raise InputError(
             "The scan has voxels that are not numbers (NaN or infinite); replace them, for example by the value of air."
@@ -97,10 +145,20 @@ def _check_values(voxels: np.ndarray) -> None:
         raise InputError(
             f"Every voxel of the scan has the same value ({float(lowest):g}): there is nothing to see in it."
         )
+    if not SMALLEST_RANGE <= _range_in_float32(lowest, highest) < np.inf:
+        raise InputError(
+            f"The values of the scan, {float(lowest):.6g} to {float(highest):.6g}, are lost in 32-bit numbers; "
+            "export it in Hounsfield units."
+        )
     if _are_labels(voxels, lowest):
         raise InputError(
             "The image has a few whole numbers as its values, as a segmentation has; choose the CT scan itself."
         )
+
+
+def _range_in_float32(lowest: float, highest: float) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.float32(highest)) - float(np.float32(lowest))
 
 
 def _are_labels(voxels: np.ndarray, lowest: float) -> bool:

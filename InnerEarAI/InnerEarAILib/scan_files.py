@@ -9,21 +9,21 @@ from __future__ import annotations
 import gzip
 import os
 import re
-import struct
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
 
+from InnerEarAILib.compressed_files import check_compressed_metaimage, check_compressed_nrrd, read_header
 from InnerEarAILib.dicom_files import is_dicom_file
 from InnerEarAILib.dicom_series import read_dicom_folder
+from InnerEarAILib.nifti_header import check_nifti
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.scan_checks import check_size
 from InnerEarAILib.volume import InputError, Volume
+from InnerEarAILib.whole_files import replacing
 
 SCAN_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 """Files that can be read; a DICOM series is read from its folder."""
@@ -31,17 +31,19 @@ SCAN_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 WRITTEN_SUFFIXES = (".nrrd", ".nii", ".nii.gz", ".mha")
 """Files that can be written: those that hold header and voxels in one."""
 
-_HEADER_BYTES = 2**16
-"""How much of a NRRD or MetaImage file is looked at for its header, which is text."""
+_HEADER_ENDS = {
+    ".nrrd": re.compile(rb""),
+    ".nhdr": re.compile(rb""),
+    ".mha": re.compile(rb"(?i)ElementDataFile[ \t]*=.*"),
+    ".mhd": re.compile(rb"(?i)ElementDataFile[ \t]*=.*"),
+}
+"""The last line of a header that is text."""
 
-_NIFTI_HEADER = {348: "<", 1543569408: ">"}
-"""The first number of a NIfTI-1 file, read as little-endian, and the byte order that it reveals (NIfTI-1 standard)."""
+_PATIENT_SPACE = re.compile(rb"(?i)(right-anterior|left-anterior|left-posterior)-superior(-time)?|(RAS|LAS|LPS)T?")
+"""NRRD spaces that are the patient's (definition of NRRD, section 5)."""
 
-_NIFTI_2_HEADER = (540, 469893120)
-"""The first number of a NIfTI-2 file in either byte order."""
-
-_PATIENT_SPACE = re.compile(rb"(?i)(right|left)-(anterior|posterior)-superior(-time)?|(RAS|LAS|LPS)T?")
-"""NRRD spaces that are the patient's (definition of NRRD, section 5); the others are a scanner's or nobody's."""
+_OTHER_SPACE = re.compile(rb"(?i)(scanner-xyz|3D-(right|left)-handed)(-time)?")
+"""The others that there are, a scanner's or nobody's."""
 
 UNKNOWN_DIRECTION = "The file does not say how the scan lies: check the side of each ear."
 """Said of a file that is read as if its axes were the patient's."""
@@ -54,7 +56,8 @@ def read_volume(path: Path | str, series_number: int | None = None, progress: Pr
         path: a file with one of SCAN_SUFFIXES, or a folder of DICOM slices; a link is what it leads to, under its own
             name.
         series_number: which DICOM series to take from a folder with several.
-        progress: told in a note where the file does not say how the scan lies.
+        progress: told in notes what of a DICOM folder was left aside, and where a file does not say how the scan lies,
+            or says it in two ways.
 
     Returns:
         The volume in the file's own order and handedness; its name is the stem of the file, or the folder's name.
@@ -62,12 +65,14 @@ def read_volume(path: Path | str, series_number: int | None = None, progress: Pr
     Raises:
         InputError: one sentence on what is wrong with the file and what to do.
     """
+    if path == "":
+        raise InputError("The path of the scan is empty; give a file or a folder.")
     path = Path(path)
     if not os.path.exists(path):  # Path.exists raises where the name is too long for a file
         raise InputError(f"There is no file or folder {path}; check the path.")
     with quiet_libraries():
         if path.is_dir():
-            return read_dicom_folder(Path(os.path.abspath(path)), series_number)
+            return read_dicom_folder(Path(os.path.abspath(path)), series_number, progress)
         _check_kind(path)
         try:
             return _read_file(path, progress)
@@ -98,10 +103,8 @@ def write_image(path: Path, image: sitk.Image) -> None:
         InputError: if it cannot be written.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder, quiet_libraries():
-            unfinished = Path(folder, path.name)
+        with replacing(path) as unfinished, quiet_libraries():
             sitk.WriteImage(image, str(unfinished), useCompression=True)
-            os.replace(unfinished, path)
     except (OSError, RuntimeError) as error:
         raise InputError(
             f"{path.name} cannot be written to {path.parent}; choose a folder that exists and has room."
@@ -153,21 +156,31 @@ def _check_kind(path: Path) -> None:
 
 
 def _read_file(path: Path, progress: Progress) -> Volume:
-    says_how_it_lies = _check_header(path)
+    suffix = scan_suffix(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
+    forms = None
     try:
+        if suffix in (".nii", ".nii.gz"):
+            forms = check_nifti(path, is_compressed=suffix == ".nii.gz")
+            says_how_it_lies = forms is None or forms.say_how_it_lies
+        else:
+            says_how_it_lies = _check_header(path, suffix)
         reader.ReadImageInformation()
         sizes = _spatial_sizes(reader, path)
         check_size(sizes)
+        _check_checksum(path, suffix)
         image = reader.Execute()
-    except RuntimeError as error:
+    except (RuntimeError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(_sentence(path, str(error))) from error
     if image.GetDimension() > 3:
         image = image[(slice(None),) * 3 + (0,) * (image.GetDimension() - 3)]
     if not says_how_it_lies:
         progress.note(UNKNOWN_DIRECTION)
-    return Volume.from_sitk(image, path.name[: -len(scan_suffix(path))])
+    volume = Volume.from_sitk(image, path.name[: -len(suffix)])
+    if forms is not None and (note := forms.note_of_use(volume.grid)):
+        progress.note(note)
+    return volume
 
 
 def _spatial_sizes(reader: sitk.ImageFileReader, path: Path) -> tuple[int, ...]:
@@ -202,30 +215,38 @@ def _sentence(path: Path, reason: str) -> str:
     return f"{path.name} cannot be read: it is damaged, cut off or not what its name says; copy or export it again."
 
 
-def _check_header(path: Path) -> bool:
-    """Refuses what the readers would quietly mend: an absent spacing, another handedness, voxels that are not there.
+def _check_header(path: Path, suffix: str) -> bool:
+    """Refuses what the readers of NRRD and MetaImage would quietly mend: an absent spacing, another handedness.
 
     Returns:
         Whether the file says how the scan lies in the patient.
+
+    Raises:
+        InputError: what the header says cannot be used.
     """
-    suffix = scan_suffix(path)
-    if suffix in (".nii", ".nii.gz"):
-        return _check_nifti(path, suffix)
-    with path.open("rb") as file:
-        text = file.read(_HEADER_BYTES)
+    header, _ = read_header(path, _HEADER_ENDS[suffix])
     if suffix in (".nrrd", ".nhdr"):
-        header = text.partition(b"\n\n")[0].replace(b"\r", b"")
         given = re.search(rb"(?m)^(space directions|spacings):", header)
         unclear = re.search(rb"(?m)^space directions:.*\bnone\b", header) and b"dimension: 3" in header
         says_how_it_lies = _check_space(path, header)
     else:
-        header = text.partition(b"ElementDataFile")[0]
         given = re.search(rb"(?mi)^(ElementSpacing|ElementSize)\s*=", header)
         unclear = False
         says_how_it_lies = re.search(rb"(?mi)^(TransformMatrix|Rotation|Orientation)\s*=", header) is not None
-    if text and (not given or unclear) and text.lstrip()[:4] in (b"NRRD", b"Obje", b"NDim"):
+    if header and (not given or unclear) and header.lstrip()[:4] in (b"NRRD", b"Obje", b"NDim"):
         raise InputError(f"{path.name} does not say how large its voxels are; export it again with its true spacing.")
     return says_how_it_lies
+
+
+def _check_checksum(path: Path, suffix: str) -> None:
+    """Refuses compressed voxels that are not those that were written.
+
+    Raises:
+        EOFError, zlib.error: they are not.
+    """
+    if suffix in _HEADER_ENDS:
+        check = check_compressed_nrrd if suffix in (".nrrd", ".nhdr") else check_compressed_metaimage
+        check(path, *read_header(path, _HEADER_ENDS[suffix]))
 
 
 def _check_space(path: Path, header: bytes) -> bool:
@@ -237,56 +258,14 @@ def _check_space(path: Path, header: bytes) -> bool:
             f"{path.name} is in the space 3D-left-handed, which may show a left ear as a right one; "
             "export it again in a space of the patient, such as left-posterior-superior."
         )
+    if not space:
+        return False
+    if not (_PATIENT_SPACE.fullmatch(space) or _OTHER_SPACE.fullmatch(space)):
+        raise InputError(
+            f"{path.name} is in the space “{space.decode('utf-8', 'replace')}”, which NRRD does not know; "
+            "export it again in a space of the patient, such as left-posterior-superior."
+        )
     return _PATIENT_SPACE.fullmatch(space) is not None
-
-
-def _check_nifti(path: Path, suffix: str) -> bool:
-    opened = gzip.open if suffix == ".nii.gz" else open
-    try:
-        with opened(path, "rb") as file:
-            header = file.read(348)
-            size = int.from_bytes(header[:4], "little")
-            if size in _NIFTI_2_HEADER:
-                raise InputError(f"{path.name} is NIfTI-2, which is not read here; save it as NIfTI-1 or NRRD.")
-            order = _NIFTI_HEADER.get(size)
-            if len(header) < 348 or order is None:
-                return True  # no NIfTI: left to the reader, which refuses it
-            dimensions = struct.unpack(f"{order}8h", header[40:56])
-            bits = struct.unpack(f"{order}h", header[72:74])[0]
-            edges = struct.unpack(f"{order}8f", header[76:108])[1:4]
-            offset = struct.unpack(f"{order}f", header[108:112])[0]
-            says_how_it_lies = _check_forms(path, header, order)
-            voxels = int(np.prod([max(n, 1) for n in dimensions[1 : 1 + min(max(dimensions[0], 0), 7)]], dtype=object))
-            if dimensions[0] >= 3 and not all(np.isfinite(edge) and edge > 0 for edge in edges):
-                raise InputError(
-                    f"{path.name} has a voxel spacing of zero or less; export it again with its true spacing."
-                )
-            check_size((voxels,))
-            missing = int(offset) + voxels * bits // 8 - len(header)
-            while header[344:] != b"ni1\0" and missing > 0:
-                piece = file.read(min(missing, 2**24))
-                if not piece:
-                    raise EOFError
-                missing -= len(piece)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(_sentence(path, "cut off")) from error
-    return says_how_it_lies
-
-
-def _check_forms(path: Path, header: bytes, order: str) -> bool:
-    """Whether a NIfTI-1 header says how the scan lies, by its qform or sform; they must agree on what is left."""
-    qform, sform = struct.unpack(f"{order}2h", header[252:256])
-    if qform > 0 and sform > 0:
-        # A rotation by quaternions; the first of the voxel's edges tells whether it is mirrored (NIfTI-1 standard).
-        mirrored = struct.unpack(f"{order}f", header[76:80])[0] < 0
-        rows = np.array(struct.unpack(f"{order}12f", header[280:328])).reshape(3, 4)
-        determinant = np.linalg.det(rows[:, :3])
-        if determinant != 0 and (determinant < 0) != mirrored:
-            raise InputError(
-                f"{path.name} says in two ways how the scan lies (qform and sform), of which one mirrors the other; "
-                "export it again, so that left and right are certain."
-            )
-    return qform > 0 or sform > 0
 
 
 def _or(suffixes: tuple[str, ...]) -> str:

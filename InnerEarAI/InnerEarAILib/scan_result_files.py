@@ -6,8 +6,6 @@ Numbers and words are JSON, arrays are NumPy's; nothing is pickled. The files fo
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 
 from InnerEarAILib.ear_result import EarResult, LandmarkResult, Quality, ScanResult
 from InnerEarAILib.volume import Grid, Volume
+from InnerEarAILib.whole_files import replacing
 
 FORMAT = "InnerEarAI scan result 1"
 """The number rises with every change of the layout; a file of another layout is refused."""
@@ -42,10 +41,8 @@ def write_scan_result(path: Path, result: ScanResult) -> None:
     }
     text = json.dumps(record, default=_plain_number)
     arrays["record"] = np.frombuffer(text.encode(), np.uint8)
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
-        unfinished = Path(folder, "result.npz")
-        np.savez(unfinished, **arrays)
-        os.replace(unfinished, path)
+    with replacing(path) as unfinished, open(unfinished, "wb") as file:
+        np.savez(file, **arrays)
 
 
 def read_scan_result(path: Path) -> ScanResult:

@@ -1,6 +1,6 @@
 """The route of a scan: Volume in, ScanResult out. The only place where the steps are put in order.
 
-1. check_scan            refuses what cannot be an ear CT
+1. check_scan            refuses what cannot be an ear CT; what was not measured counts as air
 2. choose the model      by name, or by the scan's resolution and the device
 3. locate                where are the ears? (or: the whole volume, as the paper does)
 4. resample, normalise   onto the model's lattice
@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,27 +28,21 @@ from InnerEarAILib.inference.device import choose_device, why_no_gpu
 from InnerEarAILib.inference.locator import SAME_EAR_MM, EarCandidate, gather_candidates, locate_ears
 from InnerEarAILib.inference.postprocessing import (
     THRESHOLD,
+    fine_probability,
     labyrinth_mask,
     landmark_results,
-    on_fine_lattice,
     on_voxels_of,
 )
 from InnerEarAILib.inference.predictor import Prediction, predict
-from InnerEarAILib.inference.quality import assess, is_inner_ear, reaches_end
+from InnerEarAILib.inference.quality import assess, is_inner_ear, mean_standard_deviation, reaches_end
 from InnerEarAILib.inference.sides import with_sides
 from InnerEarAILib.inference.warm_up import warm_up
 from InnerEarAILib.model_store import ModelError, choose_model, find_card, list_models, load_card, load_network
 from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
 from InnerEarAILib.progress import Progress
-from InnerEarAILib.scan_checks import check_scan
+from InnerEarAILib.scan_checks import check_scan, without_padding
 from InnerEarAILib.segmenter_options import SegmenterOptions
 from InnerEarAILib.volume import Grid, InputError, Volume
-
-FINE_SPACING_MM = 0.12
-"""Masks are written on a grid at least this fine, so that the surface of a coarse model's labyrinth is smooth."""
-
-MASK_MARGIN_VOXELS = 6
-"""Room left round the labyrinth when its probability is cut out for upsampling: more than the cubic kernel's reach."""
 
 WHOLE_EAR_MM = 3.5
 """A labyrinth (15 mm) this far off the middle of the smallest region (22 mm) is still whole in it; further off, the
@@ -90,12 +83,14 @@ def segment(
 
     Raises:
         InputError: the scan or an option cannot be used.
+        DeviceError: the device that was asked for is not there or does not work.
         ModelError: a model is missing, damaged or does not fit its card.
         Cancelled: the caller wanted it to stop.
     """
     route = _Route(volume, options, progress, models_directory)
     with route.timed("checking"):
         check_scan(volume)
+        route.raise_padding()
     with route.timed("loading the model"):
         route.choose_model()
     if route.preset.locate:
@@ -131,6 +126,11 @@ class _Route:
         begin = time.perf_counter()
         yield
         self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - begin
+
+    def raise_padding(self) -> None:
+        self.volume, note = without_padding(self.volume)
+        if note:
+            self.progress.note(note)
 
     def choose_model(self) -> None:
         if self.options.model == "auto":
@@ -201,7 +201,7 @@ class _Route:
         for mark in marks:
             if len(ears) == 2:
                 break
-            window = _window(grid, mark.centre_lps, self._region_voxels())
+            window = _window(grid, mark.centre_lps, self.card.region_voxels)
             part = _part(prediction, window, alone=len(marks) == 1)
             start_ijk = [axis.start for axis in window][::-1]
             part_grid = Grid.axis_aligned(part.probability.shape, grid.spacing_mm, grid.to_lps(start_ijk))
@@ -273,7 +273,8 @@ class _Route:
         with self.timed("postprocessing"):
             self.progress.step("Drawing the labyrinth")
             landmarks = landmark_results(prediction.heatmaps, prediction.view_peaks, grid, self.card.heatmap_amplitude)
-            mask = labyrinth_mask(self._fine_probability(prediction, grid, known), self.preset.postprocess, landmarks)
+            probability = Volume(np.where(known, prediction.probability, 0), grid.affine_lps)
+            mask = labyrinth_mask(fine_probability(probability), self.preset.postprocess, landmarks)
             if np.count_nonzero(mask.voxels) * np.prod(mask.spacing_mm) < LEAST_LABYRINTH_MM3:
                 return None
             if prediction.heatmaps is not None and not is_inner_ear(landmarks, mask):
@@ -286,7 +287,7 @@ class _Route:
             quality = assess(
                 mask,
                 landmarks,
-                None if spread is None else self._mean_in_region(spread, known),
+                None if spread is None else mean_standard_deviation(spread, known, self.card.region_voxels),
                 side,
                 self._end_reached(mask, grid),
                 self.card.figures.get("usual_standard_deviation"),
@@ -296,25 +297,11 @@ class _Route:
                 mask = on_voxels_of(self.volume.grid, mask)
             return EarResult(side or "right", mask, landmarks, uncertainty, quality), side
 
-    def _mean_in_region(self, spread: np.ndarray, known: np.ndarray) -> float:
-        """Over as many voxels for every scan: in a small field of view more of what is seen is the ear's surface."""
-        return float(spread.sum(where=known, dtype=np.float64)) / self._region_voxels() ** 3
-
     def _end_reached(self, mask: Volume, grid: Grid) -> str | None:
         within_mm = NEAR_END_VOXELS * self.card.spacing_mm
         if reaches_end(mask, self.volume.grid, within_mm):
             return "scan"
         return "region that was looked at" if reaches_end(mask, grid, within_mm) else None
-
-    def _fine_probability(self, prediction: Prediction, grid: Grid, known: np.ndarray) -> Volume:
-        probability = np.where(known, prediction.probability, 0)
-        whole = Volume(probability, grid.affine_lps)
-        marked = np.argwhere(probability >= 0.25)
-        if len(marked) == 0:
-            return whole.crop((0, 0, 0), (1, 1, 1))
-        near = whole.crop(marked.min(0) - MASK_MARGIN_VOXELS, marked.max(0) + 1 + MASK_MARGIN_VOXELS)
-        factor = math.ceil(self.card.spacing_mm / FINE_SPACING_MM)
-        return on_fine_lattice(near, self.card.spacing_mm / factor)
 
     def _wanted(self, ears: list[EarResult]) -> list[EarResult]:
         if self.options.ear == "both" and len(ears) == 1:
@@ -327,10 +314,7 @@ class _Route:
         return [ear for ear in ears if ear.side == self.options.ear]
 
     def _region_round(self, centre_lps: np.ndarray) -> Grid:
-        return Grid.cube_round(centre_lps, self.card.spacing_mm, self._region_voxels())
-
-    def _region_voxels(self) -> int:
-        return max(self.card.tile_voxels, round(self.card.region_mm / self.card.spacing_mm))
+        return Grid.cube_round(centre_lps, self.card.spacing_mm, self.card.region_voxels)
 
     def _note(self, progress: Progress):
         def keep(sentence: str) -> None:

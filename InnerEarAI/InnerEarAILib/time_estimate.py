@@ -81,7 +81,7 @@ def estimated_seconds(
         )
     if locator_card is None:
         raise ValueError("these options look for the ears, so that the locator's card is needed")
-    edge = max(card.tile_voxels, round(card.region_mm / card.spacing_mm))
+    edge = card.region_voxels
     tiles = len(tile_volume((edge,) * 3, card.tile_voxels, card.overlap_voxels).starts_kji)
     # One view finds the middle of an ear, all views look at it from there.
     looking = _segmenting_seconds(tiles, (edge,) * 3, speeds[card.name])

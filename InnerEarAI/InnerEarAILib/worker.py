@@ -13,7 +13,7 @@ those of the command line (failures.py). Killing the process is safe: result.npz
     {"event": "started", "torch": "2.13.0+cpu", "seconds": 2.1}                 until PyTorch was there
     {"event": "device", "name": "cuda:0", "description": "NVIDIA …, 24 GB"}
     {"event": "no_gpu", "reason": "PyTorch 2.13.0+cpu has no CUDA support"}     where none can be used
-    {"event": "speed", "model": "clinical", "device": "cpu", …}                 a time_estimate.Speed
+    {"event": "speed", "model": "clinical", "device": "cpu", …}                 an inference.calibration.Speed
     {"event": "probed", "seconds": 6.0}                                         the last line, or an error
 """
 

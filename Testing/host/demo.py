@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the demo; the process's exit code."""
     choices = _parser().parse_args(arguments)
     try:
-        scan = _embedded_phantom() if choices.scan is None else read_volume(choices.scan)
+        scan = _embedded_phantom() if choices.scan is None else read_volume(choices.scan, progress=_printed_progress())
         options = {name: getattr(choices, name) for name in ("preset", "model", "device", "ear")}
         run(scan, choices.output, options)
     except (InputError, ModelError, Cancelled, KeyboardInterrupt) as error:

@@ -19,6 +19,7 @@ from InnerEarAILib.cli import main
 from InnerEarAILib.inference import device
 from InnerEarAILib.model_store import load_card, save_model
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
+from InnerEarAILib.networks.methods import network_config
 from InnerEarAILib.volume import Grid, InputError, Volume
 from library.scans import painted_ear, scan_result
 
@@ -73,7 +74,7 @@ def test_what_contradicts_itself_is_refused(capsys):
 
 def test_all_contenders_draw_the_same_map(store):
     card = load_card("clinical", store)
-    network = DualHeadUNet(DualHeadUNetConfig.from_dict(card.network)).eval()
+    network = DualHeadUNet(network_config(card.method, card.network)).eval()
     voxels = np.random.default_rng(2).normal(size=(16, 16, 16)).astype(np.float32)
     first, *others = [way() for way in contenders(network, voxels, card, 10, CPU).values()]
     assert len(others) == 2
@@ -163,7 +164,8 @@ def answering(monkeypatch, ears):
 
     def segment(scan, options, models_directory):
         card = load_card("clinical", models_directory)
-        return scan_result([ears[card.agreeing_precisions[0]]])
+        ear = ears[card.agreeing_precisions[0]]
+        return scan_result([] if ear is None else [ear])
 
     monkeypatch.setattr(agreement, "segment", segment)
 
@@ -199,6 +201,25 @@ def test_a_format_that_changes_the_ear_goes_from_the_card(trouble, store, monkey
     (measured,) = measured_agreements(card, [Volume(voxels, np.eye(4))], "cpu")
     assert not measured.holds
     assert updated_card(card, [measured], store).agreeing_precisions == ("float32",)
+
+
+@pytest.mark.parametrize("finds", ["float32", "bfloat16"])
+def test_an_ear_that_one_format_alone_finds_counts_against_it(store, monkeypatch, finds):
+    ear = painted_ear("right", (-40, 10, 20))
+    answering(monkeypatch, {"float32": None, "bfloat16": None, finds: ear})
+    (measured,) = measured_agreements(load_card("clinical", store), [Volume(ear.segmentation.voxels, np.eye(4))], "cpu")
+    assert (measured.ears, measured.dice) == (1, 0.0)
+    assert not measured.holds
+
+
+def test_an_ear_that_the_faster_format_invents_counts_beside_one_that_both_find(store, monkeypatch):
+    ear = painted_ear("right", (-40, 10, 20))
+    scan = Volume(ear.segmentation.voxels, np.eye(4))
+    results = iter([scan_result([ear]), scan_result([ear]), scan_result([]), scan_result([ear])])
+    answering(monkeypatch, {})
+    monkeypatch.setattr(agreement, "segment", lambda scan, options, models_directory: next(results))
+    (measured,) = measured_agreements(load_card("clinical", store), [scan, scan], "cpu")
+    assert (measured.ears, measured.dice) == (2, 0.0)
 
 
 def test_without_a_faster_format_or_an_ear_nothing_is_measured(store, monkeypatch):

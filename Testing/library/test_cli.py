@@ -1,5 +1,6 @@
 """The command line: what is written, what is said where, and with which code it ends."""
 
+import io
 import json
 import os
 import signal
@@ -255,7 +256,7 @@ def test_scans_of_one_name_get_results_of_different_names(tmp_path):
         write_volume(place, noisy_scan())
     fake = FakeSegmenter(both_ears)
     assert cli.main(["segment", *map(str, places), str(places[0]), "-o", str(tmp_path / "out")], fake) == 0
-    assert [volume.name for volume, _ in fake.asked] == ["left_scan", "right_scan", "right_Scan_2"]
+    assert [volume.name for volume, _ in fake.asked] == ["left_scan", "right_scan_nrrd", "right_Scan_nii_gz"]
     assert len(os.listdir(tmp_path / "out")) == 18
 
 
@@ -279,14 +280,53 @@ def test_that_a_file_does_not_say_how_the_scan_lies_is_said_and_kept(tmp_path, s
     assert json.loads((tmp_path / "out" / "scan_result.json").read_text(encoding="utf-8"))["notes"][0] == sentence
 
 
-def test_a_name_made_up_does_not_take_that_of_another_scan(tmp_path):
-    places = [tmp_path / "a" / "x.nrrd", tmp_path / "b" / "x.nrrd", tmp_path / "a_x.nrrd"]
-    for place in places:
-        place.parent.mkdir(exist_ok=True)
+def test_a_lengthened_name_is_said_with_its_path(tmp_path, capsys):
+    places = [tmp_path / patient / "CT" / "scan.nrrd" for patient in ("P01", "P02")]
+    for place in (*places, tmp_path / "other.nrrd"):
+        place.parent.mkdir(exist_ok=True, parents=True)
         write_volume(place, noisy_scan())
+    assert run(*places, tmp_path / "other.nrrd", "-o", tmp_path / "out") == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if "Results of" in line]
+    assert said == [f"{name}_CT_scan: Results of {place}" for name, place in zip(("P01", "P02"), places, strict=True)]
+
+
+@pytest.mark.parametrize("arguments", [["", "-o", "out"], ["scan.nrrd", "-o", ""]])
+def test_an_empty_path_is_not_the_current_folder(tmp_path, scan, monkeypatch, capsys, arguments):
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 2
+    assert "the path is empty" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["scan.nrrd"]
+
+
+@pytest.mark.parametrize("output", ["a\0b", "n" * 300, "d/" * 3000])
+def test_an_output_that_no_folder_can_be_called_is_refused_before_the_scan_is_read(scan, capsys, output):
     fake = FakeSegmenter(both_ears)
-    cli.main(["segment", *map(str, places), "-o", str(tmp_path / "out")], fake)
-    assert [volume.name for volume, _ in fake.asked] == ["a_x_2", "b_x", "a_x"]
+    assert cli.main(["segment", str(scan), "-o", str(scan.parent / output)], fake) == 2
+    assert not fake.asked
+    said = capsys.readouterr().err
+    assert "cannot be made" in said
+    assert said.count("\n") == 1
+
+
+class Unwritable(io.StringIO):
+    """A log whose reader has gone, after a number of lines."""
+
+    def __init__(self, lines):
+        super().__init__()
+        self.lines_left = lines
+
+    def write(self, text):
+        self.lines_left -= text.count("\n")
+        if self.lines_left < 0:
+            raise BrokenPipeError(32, "Broken pipe")
+        return super().write(text)
+
+
+@pytest.mark.parametrize("lines", [0, 2, 4])
+def test_a_log_that_nobody_reads_any_longer_does_not_stop_a_run(tmp_path, scan, monkeypatch, lines):
+    monkeypatch.setattr(sys, "stdout", Unwritable(lines))
+    assert run(scan, "-o", tmp_path / "out") == 0
+    assert len(os.listdir(tmp_path / "out")) == 6
 
 
 def test_dicom_folder_gives_its_name_and_never_the_patients(tmp_path, monkeypatch, capsys):
@@ -352,6 +392,40 @@ sys.exit(cli.main(["segment", sys.argv[1], "-o", sys.argv[2]], FakeSegmenter(ans
     assert child.returncode == 130
     assert error == b"scan: Cancelled; nothing was written.\n"
     assert os.listdir(tmp_path) == ["scan.nrrd"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is of Linux")
+@pytest.mark.parametrize("command", ["models", "--help"])
+def test_a_full_disk_under_the_log_is_no_failure(command):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "InnerEarAILib", command],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(LIBRARY)},
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_ctrl_c_while_the_library_is_imported_is_one_word():
+    script = """
+import signal, sys
+
+class Interrupted:
+    def find_spec(self, name, *arguments):
+        if name == "numpy":
+            signal.raise_signal(signal.SIGINT)
+            raise ImportError("numpy was imported halfway")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupted())
+from InnerEarAILib.__main__ import run
+sys.exit(run())
+"""
+    done = shell("-c", script)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"Cancelled.\n")
 
 
 def test_help_does_not_import_torch():

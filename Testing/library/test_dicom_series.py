@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from InnerEarAILib import dicom_files
+from InnerEarAILib.progress import Progress
 from InnerEarAILib.scan_files import read_volume
 from InnerEarAILib.volume import InputError
 from library.scans import affine, noisy_scan, write_dicom
@@ -100,6 +101,56 @@ def test_series_of_like_size_are_listed_and_chosen_by_number(tmp_path):
     np.testing.assert_array_equal(read_volume(tmp_path / "scan", 7).voxels, soft.voxels)
     np.testing.assert_array_equal(read_volume(tmp_path / "scan", 4).voxels, bone.voxels)
     assert "no CT series 5" in refused(tmp_path / "scan", 5)
+
+
+def notes_of(folder, *arguments):
+    notes = []
+    read_volume(folder, *arguments, progress=Progress(on_note=notes.append))
+    return notes
+
+
+def test_which_series_was_taken_is_said_where_there_are_others(tmp_path):
+    write_dicom(
+        tmp_path / "scan" / "a", noisy_scan(shape=(44, *SHAPE[1:])), number="3", changes=tagged(t0018_1210="H30")
+    )
+    bone = tagged(t0018_1210="BONEPLUS", t0008_103e="Jane Doe")
+    write_dicom(tmp_path / "scan" / "b", noisy_scan(shape=SHAPE), series="1.2.3.5", changes=bone)
+    assert notes_of(tmp_path / "scan") == [
+        "Series 3 (44 slices, kernel H30) was taken; left aside: series 4 (20 slices, kernel BONEPLUS)."
+    ]
+    assert notes_of(tmp_path / "scan", 3) == []
+    assert notes_of(tmp_path / "scan" / "a") == []
+
+
+def test_slices_of_the_series_in_another_plane_are_said_to_be_left_aside(tmp_path):
+    write_dicom(tmp_path / "scan" / "a", noisy_scan(shape=SHAPE))
+    scouts = noisy_scan(affine((90, 0, 0)), (3, 40, 40))
+    write_dicom(tmp_path / "scan" / "b", scouts, changes=lambda k, tags: tags | {"0008|0018": f"1.2.3.4.9{k}"})
+    expected = ["Left aside in the series: 3 slices of another size, plane or pixel spacing."]
+    assert notes_of(tmp_path / "scan") == notes_of(tmp_path / "scan", 4) == expected
+
+
+def test_a_slice_of_another_size_is_not_called_missing(tmp_path):
+    volume = noisy_scan(shape=SHAPE)
+    write_dicom(tmp_path / "scan", volume, leave_out=[7])
+    small = volume.crop((0, 0, 0), (20, 20, 20))
+    write_dicom(tmp_path / "scan" / "small", small, leave_out=[k for k in range(20) if k != 7])
+    assert (
+        "has 1 slice of another size, plane or pixel spacing than the others, and a gap after slice 7 of 19"
+        in refused(tmp_path / "scan")
+    )
+
+
+def test_linked_folders_are_looked_into_once(tmp_path):
+    volume = noisy_scan(shape=SHAPE)
+    write_dicom(tmp_path / "store" / "series", volume)
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "scan" / "linked").symlink_to(tmp_path / "store")
+    (tmp_path / "store" / "back").symlink_to(tmp_path / "scan")
+    (tmp_path / "scan" / "again").symlink_to(tmp_path / "store" / "series")
+    files = list(dicom_files._files_below(tmp_path / "scan"))
+    assert len(files) == SHAPE[0]
+    np.testing.assert_array_equal(read_volume(tmp_path / "scan").voxels, volume.voxels)
 
 
 def moved(k, shift):

@@ -8,6 +8,7 @@ import torch
 from InnerEarAILib.networks import blocks
 from InnerEarAILib.networks.blocks import ConvolutionUnit, InstanceNormalisation, mish_in_place, weighted_voxels
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
+from InnerEarAILib.networks.methods import DUAL_HEAD_UNET, network_config
 
 SMALL = (4, 6, 8)
 
@@ -263,8 +264,8 @@ def test_sizes_may_differ_and_need_only_be_multiples():
 
 def test_configuration_survives_the_way_through_a_dictionary():
     config = DualHeadUNetConfig(widths=(4, 8), activation="gelu", heads="heatmaps", deep_supervision=False)
-    assert DualHeadUNetConfig.from_dict(config.to_dict()) == config
-    assert DualHeadUNetConfig.from_dict({}) == DualHeadUNetConfig()
+    assert network_config(DUAL_HEAD_UNET, config.to_dict()) == config
+    assert network_config(DUAL_HEAD_UNET, {}) == DualHeadUNetConfig()
 
 
 @pytest.mark.parametrize(
@@ -284,7 +285,7 @@ def test_configuration_survives_the_way_through_a_dictionary():
 )
 def test_a_wrong_configuration_is_named(values, complaint):
     with pytest.raises(ValueError, match=complaint):
-        DualHeadUNetConfig.from_dict(values)
+        network_config(DUAL_HEAD_UNET, values)
 
 
 @pytest.mark.parametrize(("dtype", "bar"), [(torch.float32, 0.02), (torch.bfloat16, 0.1)])

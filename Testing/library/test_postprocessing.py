@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from InnerEarAILib.ear_result import LandmarkResult
 from InnerEarAILib.inference.postprocessing import (
+    FINE_SPACING_MM,
+    fine_probability,
     labyrinth_mask,
     landmark_results,
     on_fine_lattice,
@@ -43,6 +45,23 @@ def test_a_blob_keeps_its_place_on_the_fine_lattice_wherever_its_own_grid_lies(f
     centre = np.average(np.argwhere(fine.voxels > 0.5), axis=0, weights=fine.voxels[fine.voxels > 0.5])
     truth = GRID.to_lps(np.array(index_kji)[::-1]) + shift_mm
     np.testing.assert_allclose(fine.grid.to_lps(centre[::-1]), truth, atol=0.07)
+
+
+@pytest.mark.parametrize(("spacing_mm", "parts"), [(0.099, 1), (0.198, 2), (0.35, 3), (0.5, 5)])
+def test_a_probability_is_interpolated_to_a_whole_part_of_its_spacing(spacing_mm, parts):
+    grid = Grid.axis_aligned((30, 32, 34), spacing_mm, (-10.0, 20.0, 300.0))
+    blob = Volume(encode_heatmap(np.array([14.0, 15.0, 16.0]), grid.shape, 1.0, 1.5), grid.affine_lps)
+    fine = fine_probability(blob)
+    np.testing.assert_allclose(fine.spacing_mm, spacing_mm / parts)
+    assert spacing_mm / parts <= FINE_SPACING_MM
+    full = on_fine_lattice(blob, spacing_mm / parts)
+    assert (fine.voxels >= 0.5).sum() == (full.voxels >= 0.5).sum() > 0
+    assert fine.voxels.size < full.voxels.size
+
+
+def test_where_nothing_may_be_labyrinth_nothing_is_interpolated():
+    nothing = Volume(np.full(GRID.shape, 0.2, np.float32), GRID.affine_lps)
+    assert fine_probability(nothing) is nothing
 
 
 def test_the_largest_region_and_its_torn_off_parts_stay_the_rest_goes():

@@ -107,13 +107,12 @@ def test_a_single_view_is_monais_plain_result_and_has_no_deviation():
     tile=st.integers(8, 20),
     views=st.sampled_from([1, 10]),
     batch_size=st.integers(1, 5),
-    weights=st.sampled_from(["gaussian", "constant"]),
 )
-def test_every_voxel_of_any_volume_keeps_its_place(shape, tile, views, batch_size, weights):
+def test_every_voxel_of_any_volume_keeps_its_place(shape, tile, views, batch_size):
     voxels = random_voxels(shape)
-    prediction = predict(
-        Echo(), voxels, tile=tile, overlap=tile // 3, views=views, batch_size=batch_size, tile_weights=weights
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predictor, "usual_batch_size", lambda device, tile: batch_size)
+        prediction = predict(Echo(), voxels, tile=tile, overlap=tile // 3, views=views)
     np.testing.assert_allclose(prediction.probability, 1 / (1 + np.exp(-voxels)), atol=1e-5)
     for heatmap in prediction.heatmaps:
         np.testing.assert_allclose(heatmap, voxels, atol=1e-5)
@@ -295,10 +294,9 @@ def test_a_network_without_finite_output_is_refused():
 )
 def test_a_smaller_batch_is_tried_when_memory_runs_out(error, monkeypatch):
     monkeypatch.setattr(Greedy, "error", error)
+    monkeypatch.setattr(predictor, "usual_batch_size", lambda device, tile: 8)
     voxels, notes = random_voxels((30, 30, 30)), []
-    prediction = predict(
-        Greedy(), voxels, tile=TILE, overlap=OVERLAP, batch_size=8, progress=Progress(on_note=notes.append)
-    )
+    prediction = predict(Greedy(), voxels, tile=TILE, overlap=OVERLAP, progress=Progress(on_note=notes.append))
     np.testing.assert_allclose(prediction.heatmaps[0], voxels, atol=1e-5)
     assert prediction.execution["batch_size"] == 2
     assert notes == [
@@ -316,8 +314,9 @@ def test_the_last_rung_has_no_way_out(monkeypatch):
 
 def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch):
     monkeypatch.setattr(Greedy, "error", RuntimeError("shapes do not match"))
+    monkeypatch.setattr(predictor, "usual_batch_size", lambda device, tile: 4)
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        predict(Greedy(), random_voxels((30, 30, 30)), tile=TILE, overlap=OVERLAP, batch_size=4)
+        predict(Greedy(), random_voxels((30, 30, 30)), tile=TILE, overlap=OVERLAP)
     assert Echo.calls == []
 
 

@@ -90,6 +90,12 @@ def test_normalisation_does_not_depend_on_how_values_are_stored(scale, offset):
     np.testing.assert_allclose(normalise(voxels * scale + offset), expected, atol=2e-3)
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1e-9, 1e9, 1e25])
+def test_the_unit_of_the_values_does_not_matter(scale):
+    voxels = np.random.default_rng(1).gamma(2, 400, (12, 12, 12))
+    np.testing.assert_allclose(normalise((voxels * scale).astype(np.float32)), normalise(voxels), atol=1e-4)
+
+
 def test_normalised_values_have_mean_zero_deviation_one_and_clipped_tails():
     voxels = np.random.default_rng(2).normal(300, 80, (30, 30, 30))
     voxels[0, 0, 0] = 1e6
@@ -108,7 +114,7 @@ def test_voxels_outside_the_scan_become_the_lowest_value_and_count_for_nothing()
     np.testing.assert_allclose(result[20:], result.min())
 
 
-@pytest.mark.parametrize("voxels", [np.full((4, 4, 4), 7.0), np.full((4, 4, 4), np.nan)])
+@pytest.mark.parametrize("voxels", [np.full((4, 4, 4), 7.0), np.zeros((4, 4, 4)), np.full((4, 4, 4), np.nan)])
 def test_a_constant_image_is_refused(voxels):
     with pytest.raises(InputError, match="same value"):
         normalise(voxels)

@@ -13,6 +13,7 @@ from InnerEarAILib.inference.quality import (
     centre_of_mass,
     is_inner_ear,
     landmark_distances,
+    mean_standard_deviation,
     reaches_end,
 )
 from InnerEarAILib.landmarks import LANDMARK_NAMES
@@ -144,3 +145,11 @@ def test_the_centre_of_mass_is_in_physical_space():
         volume.voxels, np.array([[0, -1, 0, 30], [1, 0, 0, -20], [0, 0, 1, 5], [0, 0, 0, 1]]) @ volume.affine_lps
     )
     np.testing.assert_allclose(centre_of_mass(shifted), [30, -20, 5], atol=1e-6)
+
+
+def test_what_lies_outside_the_scan_counts_as_sure_in_the_mean():
+    spread = np.full((4, 4, 4), 0.2, np.float32)
+    known = np.zeros((4, 4, 4), bool)
+    known[:2] = True
+    assert mean_standard_deviation(spread, known, 4) == pytest.approx(0.1)
+    assert mean_standard_deviation(spread[:2], known[:2], 4) == pytest.approx(0.1)

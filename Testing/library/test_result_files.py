@@ -337,6 +337,27 @@ def test_output_that_is_a_file_is_refused(tmp_path):
         check_output(tmp_path / "out" / "deeper", "scan")
 
 
+@pytest.mark.parametrize("target", ["nowhere", "out"], ids=["dangling", "loop"])
+@pytest.mark.parametrize("folder", ["out", "out/deeper"])
+def test_output_that_is_a_link_to_nowhere_is_refused(tmp_path, target, folder):
+    (tmp_path / "out").symlink_to(tmp_path / target)
+    with pytest.raises(InputError, match="leads nowhere"):
+        check_output(tmp_path / folder, "scan")
+
+
+@pytest.mark.parametrize("folder", ["n" * 300, f"new/{'n' * 300}/deeper", "d/" * 3000, "a\0b"])
+def test_a_folder_that_cannot_be_made_is_refused_in_a_short_sentence(tmp_path, folder):
+    with pytest.raises(InputError, match="cannot be made") as caught:
+        check_output(tmp_path / folder, "scan")
+    assert len(str(caught.value)) < 200
+
+
+def test_a_link_to_a_folder_takes_results(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "real")
+    check_output(tmp_path / "out" / "deeper", "scan")
+
+
 def test_checking_the_output_changes_nothing(tmp_path):
     check_output(tmp_path / "a" / "b", "scan")
     assert os.listdir(tmp_path) == []

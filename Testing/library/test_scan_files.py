@@ -188,6 +188,11 @@ BAD_FILES = {
     ),
     "no spacing": ("scan.nrrd", lambda p: with_header(p, rb"space directions:.*\n", b""), "how large its voxels"),
     "no spacing in mha": ("scan.mha", lambda p: with_header(p, rb"ElementSpacing.*\n", b""), "how large its voxels"),
+    "unknown space": (
+        "scan.nrrd",
+        lambda p: with_header(p, rb"space: left-posterior-superior", b"space: right-posterior-superior"),
+        "is in the space “right-posterior-superior”, which NRRD does not know",
+    ),
     "left-handed space": (
         "scan.nrrd",
         lambda p: with_header(p, rb"space: left-posterior-superior", b"space: 3D-left-handed"),
@@ -240,6 +245,14 @@ def test_a_file_that_does_not_say_how_the_scan_lies_is_read_with_a_note(tmp_path
     notes = []
     assert read_volume(make(tmp_path / name), progress=Progress(on_note=notes.append)).voxels.shape == SHAPE
     assert notes == ([] if says_so else ["The file does not say how the scan lies: check the side of each ear."])
+
+
+def test_an_empty_path_is_not_the_current_folder():
+    assert "path of the scan is empty" in refused(read_volume, "")
+
+
+def test_a_path_that_no_file_can_have_is_refused(tmp_path):
+    assert "no file or folder" in refused(read_volume, tmp_path / "a\0b.nrrd")
 
 
 def test_linked_scans_keep_the_names_of_their_links(tmp_path):
@@ -341,6 +354,9 @@ BAD_SCANS = {
     "NaN": (scan_of(with_one(np.nan)), "not numbers"),
     "infinite": (scan_of(with_one(np.inf)), "not numbers"),
     "constant": (scan_of(np.full((24, 26, 28), 7)), "same value (7)"),
+    "double": (scan_of(noise(np.float64) * 1e36), "lost in 32-bit numbers"),
+    "infinitesimal": (scan_of(noise(np.float64) * 1e-40), "lost in 32-bit numbers"),
+    "far from nought": (scan_of(noise(np.int64) + 10**15), "lost in 32-bit numbers"),
     "complex": (scan_of(noise(np.complex64)), "not real numbers"),
     "metres": (scan_of(noise(), 0.0005), "metres"),
     "microns": (scan_of(noise(), 500.0), "too coarse"),
@@ -366,13 +382,31 @@ def test_what_cannot_be_an_ear_scan_is_refused_in_one_sentence(case):
         (noise() // 12 + 84).clip(0, 255).astype(np.uint8),
         np.clip(noise(), -1000, -990),
         noise().astype(np.float64) / 1000,
+        noise().astype(np.float64) * 1e-9,
+        noise().astype(np.float64) * 1e30,
         noise().astype(np.float16),
         np.where(np.arange(28) < 14, 0, noise().clip(0)),
     ],
-    ids=["int16", "float32", "offset", "8 bit", "narrow window", "attenuation", "half", "half of it padding"],
+    ids=[
+        "int16",
+        "float32",
+        "offset",
+        "8 bit",
+        "narrow window",
+        "attenuation",
+        "tiny",
+        "large",
+        "half",
+        "half of it padding",
+    ],
 )
 def test_a_scan_of_any_scaling_is_let_through(voxels):
     check_scan(scan_of(voxels))
+
+
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="no longer floats on this computer")
+def test_floats_that_no_library_below_takes_are_refused():
+    assert "save it in 32-bit numbers" in refused(check_scan, scan_of(noise(np.longdouble)))
 
 
 @given(affines())

@@ -12,49 +12,21 @@ from hypothesis import strategies as st
 from InnerEarAILib import segmenter
 from InnerEarAILib.inference import device
 from InnerEarAILib.inference.locator import EarCandidate
-from InnerEarAILib.model_store import ModelCard, ModelError
+from InnerEarAILib.model_store import ModelError
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNetConfig
 from InnerEarAILib.preprocessing import resample
 from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.segmenter import SegmenterOptions, segment
 from InnerEarAILib.volume import InputError, Volume
 from library.painted_ear import PaintedEar, ReadingNetwork, grid_round, scan
+from library.reading_models import CARD, LOCATOR, install, marks
 
-CARD = ModelCard(
-    name="clinical",
-    version="1",
-    role="segmenter",
-    network=DualHeadUNetConfig().to_dict(),
-    spacing_mm=0.5,
-    tile_voxels=48,
-    overlap_voxels=16,
-    heatmap_amplitude=1.0,
-    heatmap_spread_voxels=2.0,
-    region_mm=24.0,
-    trained_on="Nothing: it reads painted values.",
-    validated_on="",
-    limits="",
-    licence="Apache-2.0",
-    library_version="0",
-    weights_sha256="0" * 64,
-)
-LOCATOR = ModelCard(**{**CARD.to_dict(), "name": "locator", "role": "locator", "spacing_mm": 1.0, "tile_voxels": 40})
 CENTRE = (-44.0, 12.0, 130.0)
 
 
 @pytest.fixture(autouse=True)
 def reading_models(monkeypatch):
-    cards = {"clinical": CARD, "locator": LOCATOR}
-
-    def load_card(name, directory=None):
-        if name not in cards:
-            raise ModelError(f"There is no model '{name}'.")
-        return cards[name]
-
-    monkeypatch.setattr(segmenter, "list_models", lambda directory=None: (CARD, LOCATOR))
-    monkeypatch.setattr(segmenter, "load_card", load_card)
-    monkeypatch.setattr(segmenter, "find_card", load_card)
-    monkeypatch.setattr(segmenter, "load_network", lambda card, device: ReadingNetwork())
+    install(monkeypatch)
 
 
 def dice(first: Volume, second: Volume) -> float:
@@ -149,6 +121,15 @@ def test_a_hairs_breadth_of_the_located_centre_changes_nothing(straight, monkeyp
         np.testing.assert_allclose(a.position_lps, b.position_lps, atol=2e-3)
 
 
+@pytest.mark.parametrize("padding", [-10240, -32768])
+def test_an_ear_beside_padding_far_below_air_is_found_and_the_padding_mentioned(straight, padding):
+    voxels = straight.voxels.copy()
+    voxels[:4] = padding
+    result = segment(straight.with_voxels(voxels), SegmenterOptions(preset="fast"))
+    assert [ear.side for ear in result.ears] == ["right"]
+    assert any(f"have the value {padding}: taken as lying outside the scan" in note for note in result.notes)
+
+
 def test_contrast_matching_is_done_where_it_is_asked_for(straight, monkeypatch):
     calls = []
     monkeypatch.setattr(segmenter, "match_contrast", lambda values: calls.append(values) or segmenter.normalise(values))
@@ -188,10 +169,6 @@ def test_a_mark_far_off_the_middle_leads_to_the_same_ear(straight, monkeypatch, 
     monkeypatch.setattr(segmenter, "locate_ears", marks(place))
     (ear,) = segment(straight, SegmenterOptions(preset="fast")).ears
     assert dice(expected.segmentation, ear.segmentation) > 0.995
-
-
-def marks(*places):
-    return lambda *_: tuple(EarCandidate(np.array(place, float), 500.0, 0.9) for place in places)
 
 
 def test_a_mark_beside_an_ear_is_not_a_second_ear(straight, monkeypatch):

@@ -70,10 +70,9 @@ def test_paper_volume_is_cut_as_by_monai():
     assert list(starts) == [tuple(int(first) for first, _ in block) for block in expected]
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "constant"])
 @pytest.mark.parametrize("tile", [1, 16, 31, 96])
-def test_tile_weights_are_those_of_monai(kind, tile):
-    torch.testing.assert_close(tile_weight(tile, kind), compute_importance_map((tile,) * 3, kind, sigma_scale=0.125))
+def test_tile_weights_are_those_of_monai(tile):
+    torch.testing.assert_close(tile_weight(tile), compute_importance_map((tile,) * 3, "gaussian", sigma_scale=0.125))
 
 
 def test_tile_weights_do_not_depend_on_orientation():
@@ -94,8 +93,3 @@ def test_tile_weights_do_not_depend_on_orientation():
 def test_impossible_tilings_are_refused(shape, tile, overlap, complaint):
     with pytest.raises(ValueError, match=complaint):
         tile_volume(shape, tile, overlap)
-
-
-def test_unknown_weights_are_refused():
-    with pytest.raises(ValueError, match="'gaussian' or 'constant'"):
-        tile_weight(4, "linear")

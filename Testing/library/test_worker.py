@@ -20,9 +20,9 @@ from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConf
 from InnerEarAILib.scan_result_files import read_scan_result
 from InnerEarAILib.volume import InputError, Volume
 from InnerEarAILib.worker import read_job, write_job
+from library.reading_models import CARD
 from library.scans import affine, noisy_scan, painted_ear, scan_result
 from library.test_result_files import assert_same
-from library.test_segmenter import CARD
 
 LIBRARY = Path(worker.__file__).parents[1]
 TESTING = Path(__file__).parents[1]

@@ -39,7 +39,7 @@ class Agreement:
     Attributes:
         precision: the number format.
         device: in words.
-        ears: number of ears compared.
+        ears: number of ears that were found in either.
         dice: least Dice of the two masks; 0 where an ear was found in one alone.
         landmark_mm: largest distance between the two positions of a landmark; infinite where one was not found.
         correlation: least correlation of the standard deviations over the views.
@@ -147,20 +147,19 @@ def _store(card: ModelCard, precision: str, root: Path) -> Path:
 
 def _agreement(precision: str, device: str, pairs: Sequence[tuple[ScanResult, ScanResult]]) -> Agreement:
     dices, distances, correlations = [], [], []
-    for reference, other in pairs:
-        others = {ear.side: ear for ear in other.ears}
-        dices += [0.0] * (reference.ears != () and len(reference.ears) != len(other.ears))
-        for ear in reference.ears:
-            if ear.side not in others:
+    for pair in pairs:
+        ours, theirs = ({ear.side: ear for ear in result.ears} for result in pair)
+        for side in sorted({*ours, *theirs}):
+            if side not in ours or side not in theirs:
                 dices.append(0.0)
                 continue
-            dices.append(_dice(ear.segmentation, others[ear.side].segmentation))
-            distances.append(_largest_distance_mm(ear, others[ear.side]))
-            correlations.append(_correlation(ear.uncertainty, others[ear.side].uncertainty))
+            dices.append(_dice(ours[side].segmentation, theirs[side].segmentation))
+            distances.append(_largest_distance_mm(ours[side], theirs[side]))
+            correlations.append(_correlation(ours[side].uncertainty, theirs[side].uncertainty))
     return Agreement(
         precision,
         device,
-        sum(len(reference.ears) for reference, _ in pairs),
+        len(dices),
         min(dices, default=0.0),
         max(distances, default=float("inf")),
         min(correlations, default=0.0),

@@ -186,7 +186,7 @@ def compared(
 
 
 def _region(grid: Grid, card: ModelCard) -> Grid:
-    edge = max(card.tile_voxels, round(card.region_mm / card.spacing_mm))
+    edge = card.region_voxels
     return Grid.cube_round(grid.centre_lps, card.spacing_mm, edge)
 
 

@@ -23,11 +23,6 @@ class View:
     axis: int
     quarter_turns: int
 
-    @property
-    def name(self) -> str:
-        """In words: "identity", "90° about k"."""
-        return f"{90 * self.quarter_turns}° about {'kji'[self.axis]}" if self.quarter_turns else "identity"
-
     def apply(self, tiles: Tensor) -> Tensor:
         """The rotated tiles: a pure permutation of the voxels.
 

@@ -16,6 +16,7 @@ from InnerEarAILib import __version__
 from InnerEarAILib.inference.calibration import Speed, calibrate
 from InnerEarAILib.model_store import ModelCard
 from InnerEarAILib.progress import Progress
+from InnerEarAILib.whole_files import replacing
 
 FOLDER, FILE = "inner-ear-ai", "speeds.json"
 
@@ -52,10 +53,9 @@ def remember(speed: Speed, card: ModelCard) -> None:
     known = {**_read(), _key(card, speed.device): speed}
     try:
         path = cache_folder() / FILE
-        unfinished = path.with_name(f"{FILE}.{os.getpid()}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps({key: one.to_dict() for key, one in known.items()}), encoding="utf-8")
-        unfinished.replace(path)
+        with replacing(path) as unfinished:
+            unfinished.write_text(json.dumps({key: one.to_dict() for key, one in known.items()}), encoding="utf-8")
     except (OSError, RuntimeError):
         return
 

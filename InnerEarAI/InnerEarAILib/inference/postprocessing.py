@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,15 @@ from InnerEarAILib.volume import Grid, Volume
 
 THRESHOLD = 0.5
 """Probability from which a voxel is labyrinth (paper: sigmoid output, rounded)."""
+
+FINE_SPACING_MM = 0.12
+"""Masks are written on a grid at least this fine, so that the surface of a coarse model's labyrinth is smooth."""
+
+NEAR_LABYRINTH = 0.25
+"""Probability from which a voxel and those round it are interpolated: a spline reaches THRESHOLD nowhere else; ours."""
+
+MARGIN_VOXELS = 6
+"""Room left round those voxels when they are cut out: more than the cubic kernel's reach."""
 
 REGION_SHARE = 0.05
 """Share of the largest region's volume from which a region close to it is kept."""
@@ -36,6 +46,25 @@ LEAST_PEAK = 0.05
 
 TRUSTED_SCATTER_MM = 1.0
 """Scatter over the views at which the confidence has fallen to half; ours."""
+
+
+def fine_probability(probability: Volume) -> Volume:
+    """A network's probability of labyrinth near what may be labyrinth, at most FINE_SPACING_MM apart; float32.
+
+    Args:
+        probability: (k, j, i), 0 to 1, isotropic, at least 4 voxels along each of the patient's axes, to which it is
+            parallel; 0 where the scan has no values.
+
+    Returns:
+        On the patient-aligned lattice of a whole fraction of its spacing; the probability as it is where no voxel of it
+        reaches NEAR_LABYRINTH.
+    """
+    marked = np.argwhere(probability.voxels >= NEAR_LABYRINTH)
+    if len(marked) == 0:
+        return probability
+    near = probability.crop(marked.min(0) - MARGIN_VOXELS, marked.max(0) + 1 + MARGIN_VOXELS)
+    spacing_mm = float(probability.spacing_mm.min())
+    return on_fine_lattice(near, spacing_mm / math.ceil(spacing_mm / FINE_SPACING_MM))
 
 
 def on_fine_lattice(probability: Volume, spacing_mm: float) -> Volume:

@@ -26,7 +26,7 @@ from InnerEarAILib.inference.execution import (
     usual_batch_size,
 )
 from InnerEarAILib.inference.merging import MergedViews, ViewPeak
-from InnerEarAILib.inference.tiling import Slab, TileWeights, Tiling, tile_volume, tile_weight
+from InnerEarAILib.inference.tiling import Slab, Tiling, tile_volume, tile_weight
 from InnerEarAILib.progress import Progress
 
 TILE_VOXELS = 128
@@ -64,10 +64,8 @@ def predict(
     views: int = 10,
     device: torch.device | str = "cpu",
     progress: Progress = Progress(),
-    batch_size: int | None = None,
     precision: str = "auto",
     agreeing_precisions: Sequence[str] = ("float32",),
-    tile_weights: TileWeights = "gaussian",
     heatmaps: bool = True,
 ) -> Prediction:
     """Labyrinth probability, its standard deviation and the landmark heatmaps of a volume.
@@ -80,10 +78,8 @@ def predict(
         views: 10 (the paper's rotations) or 1.
         device: where to start on the memory ladder.
         progress: told and asked before each batch; hears a sentence for each step down the ladder.
-        batch_size: tiles at a time; None for the device's usual one.
         precision: "auto", "float32", "bfloat16" or "float16" (inference.device.choose_precision).
         agreeing_precisions: formats that "auto" may choose from (ModelCard.agreeing_precisions).
-        tile_weights: "gaussian" or "constant".
         heatmaps: False does without the landmarks where the network can, which is faster.
 
     Returns:
@@ -104,12 +100,12 @@ def predict(
     work = _Work(
         voxels=np.ascontiguousarray(voxels, np.float32),
         tiling=tile_volume(voxels.shape, tile, overlap),
-        weight=tile_weight(tile, tile_weights),
+        weight=tile_weight(tile),
         views=choose_views(views),
         progress=progress,
     )
     jobs = len(work.tiling.starts_kji) * views
-    batch_size = min(usual_batch_size(device, tile) if batch_size is None else batch_size, jobs)
+    batch_size = min(usual_batch_size(device, tile), jobs)
     chosen = choose_precision(precision, device, agreeing_precisions)
     outcome = first_that_fits(
         lambda plan: _merged(work, plan, prepared_network(network, plan, heatmaps)),

@@ -90,6 +90,24 @@ def reaches_end(segmentation: Volume, grid: Grid, within_mm: float) -> bool:
     return bool((room < within_mm).any())
 
 
+def mean_standard_deviation(spread: np.ndarray, known: np.ndarray, region_voxels: int) -> float:
+    """The out-of-distribution signal of Stebani et al. 2023: standard deviation over the views, mean over a region.
+
+    What lies outside the scan counts as sure, so that the mean is over as many voxels for every scan: in a small field
+    of view more of what is seen is the ear's surface.
+
+    Args:
+        spread: (k, j, i), 0 to 0.5; of the region, or of as much of it as was predicted.
+        known: (k, j, i) bool, where the scan has values.
+        region_voxels: edge length of the region (ModelCard.region_voxels).
+    """
+    return float(spread.sum(where=known, dtype=np.float64)) / region_voxels**3
+
+
+UNUSUALLY_UNSURE = "The network is unusually unsure"
+"""So begins the flag that depends on the card's figure."""
+
+
 def assess(
     segmentation: Volume,
     landmarks: tuple[LandmarkResult, ...],
@@ -136,7 +154,7 @@ def assess(
         mean_standard_deviation > usual_standard_deviation
     ):
         flags.append(
-            f"The network is unusually unsure (mean standard deviation {mean_standard_deviation:.1e}, "
+            f"{UNUSUALLY_UNSURE} (mean standard deviation {mean_standard_deviation:.1e}, "
             f"normal ears up to {usual_standard_deviation:.1e}): "
             "the ear may be diseased or the scan unlike those it was trained on."
         )

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-TileWeights = Literal["gaussian", "constant"]
 
 GAUSSIAN_WIDTH = 0.125
 """Standard deviation of the Gaussian tile weights as a share of the tile's edge; as in MONAI and nnU-Net."""
@@ -150,22 +149,14 @@ def locator_blocks(shape: Sequence[int], tile_voxels: int, spacing_mm: float) ->
     return tuple(tuple(slice(start, start + tile_voxels) for start in corner) for corner in product(*starts))
 
 
-def tile_weight(tile_voxels: int, kind: TileWeights = "gaussian") -> Tensor:
-    """How much each voxel of a tile counts, (n, n, n) float32.
+def tile_weight(tile_voxels: int) -> Tensor:
+    """How much each voxel of a tile counts, (n, n, n) float32: 1 at the centre, a border voxel next to nothing.
 
     Args:
         tile_voxels: edge length n.
-        kind: "gaussian" (1 at the centre, a border voxel next to nothing) or "constant" (1).
-
-    Raises:
-        ValueError: for another kind.
     """
     import torch
 
-    if kind == "constant":
-        return torch.ones((tile_voxels,) * 3)
-    if kind != "gaussian":
-        raise ValueError(f"tile weights are 'gaussian' or 'constant', got {kind!r}")
     distance = torch.arange(tile_voxels, dtype=torch.float32) - (tile_voxels - 1) / 2
     profile = torch.exp(-0.5 * (distance / (GAUSSIAN_WIDTH * tile_voxels)) ** 2)
     weight = profile[:, None, None] * profile[None, :, None] * profile[None, None, :]

@@ -17,8 +17,8 @@ bone), and blow the noise of an empty tile up to unit variance.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -95,19 +95,6 @@ class DualHeadUNetConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON or TOML."""
         return asdict(self) | {"widths": list(self.widths)}
-
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> DualHeadUNetConfig:
-        """The configuration with these fields, the others at their defaults.
-
-        Raises:
-            ValueError: if a field is unknown or its value is not allowed.
-        """
-        known = [entry.name for entry in fields(DualHeadUNetConfig)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ValueError(f"unknown network field {', '.join(unknown)}; known are {', '.join(known)}")
-        return DualHeadUNetConfig(**values)
 
 
 class NetworkOutput(NamedTuple):

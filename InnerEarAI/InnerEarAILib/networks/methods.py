@@ -18,6 +18,13 @@ METHODS = {
 }
 """What each method is."""
 
+ARCHITECTURES = {
+    DUAL_HEAD_UNET: "Dual-head 3D U-Net (Stebani et al. 2023)",
+    "jsdnet": "JSDNet (Zhang et al. 2020, as in Stebani et al. 2023)",
+    "autocasnet": "AutoCasNet, 2D networks (Hussain et al. 2021)",
+}
+"""The network of each method, and where it was published."""
+
 
 def network_config(method: str, values: Mapping[str, Any]) -> Any:
     """The configuration of a method's network with these fields, the others at their defaults.
