@@ -17,7 +17,13 @@ from InnerEarAILib.evaluation.cases import (
     turned,
     write_case,
 )
-from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures, compare, compare_places
+from InnerEarAILib.evaluation.comparison import (
+    CALIBRATION_EDGES,
+    CaseFigures,
+    compare,
+    compare_places,
+    comparison_masks,
+)
 from InnerEarAILib.evaluation.evaluate import evaluate, judged_route
 from InnerEarAILib.evaluation.method_tables import pairs_table
 from InnerEarAILib.evaluation.report import write_report
@@ -25,6 +31,7 @@ from InnerEarAILib.evaluation.tables import is_flagged, orientation_changes, tab
 from InnerEarAILib.landmark_files import write_landmarks
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.model_store import ModelError
+from InnerEarAILib.preprocessing import resample
 from InnerEarAILib.scan_files import write_volume
 from InnerEarAILib.volume import InputError, Volume
 from library.scans import affine, noisy_scan, painted_ear, scan_result
@@ -141,10 +148,13 @@ def test_a_locator_is_judged_by_places_alone():
 
 def test_calibration_counts_wrong_voxels_by_stated_deviation():
     exact = compare(case(), scan_result([painted_ear("right", CENTRE)]), 0.0)
-    off = compare(case(), scan_result([painted_ear("right", beside(0.6, 0, 0))]), 0.0)
+    shifted = painted_ear("right", beside(0.6, 0, 0))
+    off = compare(case(), scan_result([shifted]), 0.0)
     assert len(exact.calibration) == len(CALIBRATION_EDGES) - 1
     assert sum(wrong for _, wrong in exact.calibration) == 0
-    assert sum(wrong for _, wrong in off.calibration) > 0
+    grid, here, truth = comparison_masks(true_ear(), shifted)
+    missed_or_invented = (truth != here) & np.isfinite(resample(shifted.uncertainty, grid))
+    assert sum(wrong for _, wrong in off.calibration) == np.count_nonzero(missed_or_invented) > 0
     # The painted deviation is 0.5 · exp(-0.1 r²): voxels near the centre are of the last class, and none is wrong.
     assert exact.calibration[-1][0] > 0
     assert off.calibration[-1][1] == 0

@@ -76,6 +76,26 @@ class Marker(torch.nn.Module):
         return NetworkOutput(20 * (tiles - 2), None, (), ())
 
 
+class FirstBlockMarker(Marker):
+    """Marks what is bright in the first block alone."""
+
+    def forward(self, tiles):
+        seen = super().forward(tiles)
+        return seen if Marker.shown == 1 else seen._replace(segmentation=torch.full_like(tiles, -20))
+
+
+def test_what_one_of_two_blocks_marks_is_not_lost(monkeypatch):
+    rng = np.random.default_rng(0)
+    voxels = (60 + 20 * rng.normal(size=(60, 60, 100))).astype(np.float32)
+    voxels[30:37, 30:37, 46:53] = 2500  # where the two blocks overlap
+    scan = Volume(voxels, Grid.axis_aligned(voxels.shape, 1.0, (0, 0, 0)).affine_lps)
+    monkeypatch.setattr(Marker, "shown", 0)
+    monkeypatch.setattr(locator, "normalise", lambda values: np.nan_to_num(values) / 1000)
+    (found,) = locate_ears(scan, FirstBlockMarker(), load_card("locator"), torch.device("cpu"), Progress())
+    np.testing.assert_allclose(found.centre_lps, [49, 33, 33], atol=0.5)
+    assert Marker.shown == 2
+
+
 def test_air_is_not_searched_and_ears_at_the_edge_of_it_are_found(monkeypatch):
     rng = np.random.default_rng(0)
     card = load_card("locator")

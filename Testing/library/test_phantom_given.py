@@ -16,7 +16,7 @@ from InnerEarAILib.phantom.given_anatomy import GivenTissue, anatomy_from_label_
 from InnerEarAILib.phantom.given_files import given_anatomy, read_tissues
 from InnerEarAILib.phantom.given_labyrinth import anatomy_from_labyrinth_labels, anatomy_from_mesh
 from InnerEarAILib.phantom.given_landmarks import read_landmarks
-from InnerEarAILib.phantom.given_surface import crossing_edges
+from InnerEarAILib.phantom.given_surface import crossing_edges, read_surface
 from InnerEarAILib.phantom.pose import Pose
 from InnerEarAILib.phantom.rendered_anatomy import render_anatomy
 from InnerEarAILib.phantom.scanner import GE_BONEPLUS
@@ -50,10 +50,13 @@ def ellipsoid(scale=1.0, resolution=32):
     return moved.GetOutput()
 
 
-def write_surface(path, surface):
+def write_surface(path, surface, space=""):
+    """`space` as Slicer writes it into the file: "LPS" or "RAS"."""
     writer = {".ply": vtk.vtkPLYWriter, ".stl": vtk.vtkSTLWriter, ".vtk": vtk.vtkPolyDataWriter}[path.suffix]()
     writer.SetFileName(str(path))
     writer.SetInputData(surface)
+    if space:
+        (writer.AddComment if path.suffix == ".ply" else writer.SetHeader)(f"3D Slicer output. SPACE={space}")
     writer.Write()
     return path
 
@@ -75,6 +78,19 @@ def test_a_surface_keeps_its_volume_and_landmarks(tmp_path, suffix):
     back = Pose(translation_lps=CENTRE).landmarks_lps(anatomy.ears[0])
     for name, position in MARKS.items():
         np.testing.assert_allclose(back[name], position, atol=0.05)
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".stl", ".vtk"])
+def test_a_surface_lies_at_the_same_place_whichever_frame_slicer_wrote_it_in(tmp_path, suffix):
+    turn, turned = vtk.vtkTransform(), vtk.vtkTransformPolyDataFilter()
+    turn.Scale(-1, -1, 1)
+    turned.SetInputData(ellipsoid())
+    turned.SetTransform(turn)
+    turned.Update()
+    lps, _ = read_surface(write_surface(tmp_path / f"lps{suffix}", ellipsoid(), "LPS"))
+    ras, _ = read_surface(write_surface(tmp_path / f"ras{suffix}", turned.GetOutput(), "RAS"))
+    np.testing.assert_allclose(ras, lps, atol=1e-4)
+    np.testing.assert_allclose((lps.min(0) + lps.max(0)) / 2, CENTRE, atol=0.01)
 
 
 def test_a_left_ear_becomes_a_right_one_and_mirrors_back_to_its_place(tmp_path):

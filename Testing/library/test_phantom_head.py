@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from InnerEarAILib.landmarks import LANDMARK_NAMES
-from InnerEarAILib.phantom.head import Head, sample_earless, sample_head
+from InnerEarAILib.phantom.head import MIRROR, Head, sample_earless, sample_head
 from InnerEarAILib.phantom.head_earless import KINDS
 
 
@@ -44,6 +44,12 @@ def test_left_ear_is_the_mirror_of_its_description(head):
     seen = head.render(placed, 0.5)
     assert torch.allclose(seen.hounsfield, described.hounsfield, atol=1.0)
     assert torch.allclose(seen.labyrinth, described.labyrinth, atol=1e-3)
+
+
+def test_landmarks_lie_where_each_ears_description_is_placed(head):
+    for ear, described, sign in zip(head.ears, (head.right, head.left), (1, MIRROR), strict=True):
+        for name, position in described.labyrinth.landmarks.items():
+            np.testing.assert_allclose(ear.landmarks[name], sign * (position + described.parameters.place))
 
 
 def test_head_is_brain_within_skull_within_air(head):

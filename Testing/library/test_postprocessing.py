@@ -139,6 +139,16 @@ def test_views_that_disagree_cost_confidence():
     assert unsure.confidence < 0.2 < 0.9 < sure.confidence
 
 
+def test_one_view_that_is_lost_costs_no_confidence():
+    indices = np.full((3, 3), 12.0)
+    agreeing = [peaks_at(indices) for _ in range(9)]
+    sure = landmark_results(heatmaps_at(indices), agreeing, GRID, AMPLITUDE)[0]
+    ten_mm_off = peaks_at(indices + np.array([20, 0, 0]))
+    lost = landmark_results(heatmaps_at(indices), [*agreeing, ten_mm_off], GRID, AMPLITUDE)[0]
+    assert lost.scatter_mm == pytest.approx(0)
+    assert lost.confidence == pytest.approx(sure.confidence)
+
+
 def test_a_flat_heatmap_gives_no_position_rather_than_a_wrong_one():
     heatmaps = heatmaps_at(np.full((3, 3), 12.0))
     heatmaps[1] *= 0.04

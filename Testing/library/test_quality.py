@@ -48,9 +48,10 @@ def ball(radius_mm=3.55, spacing_mm=0.3):
 )
 def test_a_labyrinth_reaches_the_end_of_a_scan_where_it_comes_near_a_face(angles, axis, room_mm, upper):
     shape, radius_mm = ball(radius_mm=3.0), 3.0
-    grid = grid_round((0, 0, 0), 0.25, (30, 30, 30), angles)
+    spacing_mm = (0.3, 0.25, 0.9)
+    grid = grid_round((0, 0, 0), spacing_mm, (30, 30, 30), angles)
     towards = grid.directions[:, axis] * (1 if upper else -1)
-    end_mm = grid.shape[2 - axis] * 0.25 / 2
+    end_mm = grid.shape[2 - axis] * spacing_mm[axis] / 2
     affine = shape.affine_lps.copy()
     affine[:3, 3] += towards * (end_mm - radius_mm - room_mm)
     assert reaches_end(Volume(shape.voxels, affine), grid, 1.0) == (room_mm < 1.0)
@@ -100,6 +101,15 @@ def test_what_is_unusual_is_said(change, words):
     }
     flags = assess(**(case | change)).flags
     assert any(words in flag for flag in flags), flags
+
+
+@pytest.mark.parametrize("deviations", [-3.1, -2.9, 2.9, 3.1])
+def test_what_lies_three_deviations_off_is_unusual(deviations):
+    mean_mm, deviation_mm = 6.72, 0.55
+    towards = RIGHT_EAR["helicotrema"] / np.linalg.norm(RIGHT_EAR["helicotrema"])
+    ear = RIGHT_EAR | {"helicotrema": towards * (mean_mm + deviations * deviation_mm)}
+    flags = assess(ball_with_canals(), found(ear), None, "right", None).flags
+    assert any("distance helicotrema–oval window" in flag for flag in flags) == (abs(deviations) > 3)
 
 
 @pytest.mark.parametrize(

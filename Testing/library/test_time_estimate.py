@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import torch
 from InnerEarAILib.inference import known_speeds
 from InnerEarAILib.inference.calibration import Speed, calibrate
 from InnerEarAILib.inference.predictor import predict
+from InnerEarAILib.inference.tiling import tile_volume
 from InnerEarAILib.model_store import ModelError, load_card, load_network, save_model
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
 from InnerEarAILib.progress import Progress
@@ -83,6 +85,19 @@ def test_estimate_is_near_a_measured_run():
     assert execution["tiles"] == 3
     assert 1 / 4 < 3 * speed.seconds_per_tile / (time.perf_counter() - begin) < 4
     assert speed.precision == execution["precision"]
+
+
+def test_speed_is_that_of_one_tile_of_those_that_a_gpu_takes_together(monkeypatch):
+    shown = []
+
+    def predicted(network, voxels, *, tile, overlap, **options):
+        shown.append(len(tile_volume(voxels.shape, tile, overlap).starts_kji))
+        return SimpleNamespace(execution={"device": "cpu", "precision": "float32", "tiles": shown[-1], "seconds": 3.0})
+
+    monkeypatch.setattr("InnerEarAILib.inference.execution.usual_batch_size", lambda device, tile: 4)
+    monkeypatch.setattr("InnerEarAILib.inference.predictor.predict", predicted)
+    assert calibrate(LOCATOR).seconds_per_tile == 0.75
+    assert shown == [4]
 
 
 def test_speed_is_known_from_an_earlier_run():

@@ -89,6 +89,7 @@ def test_heatmap_of_a_terminal_peaks_at_the_same_place_in_the_tile():
     heatmap = heatmap_truth(landmarks, (8, 8, 8), HeatmapShape(1.0, 4.0), 2, CPU)
     assert np.unravel_index(int(heatmap[0, 0].argmax()), (8, 8, 8)) == (3, 3, 3)
     assert heatmap[0, 0, 3, 3, 3].item() == pytest.approx(1.0)
+    assert heatmap[0, 0, 5, 3, 3].item() == pytest.approx(math.exp(-0.5), abs=1e-5)  # 4 voxels of the tile off
 
 
 def test_two_ears_in_a_tile_each_keep_their_peak_and_an_absent_one_has_none():

@@ -12,12 +12,19 @@ import pytest
 
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.scan_files import read_volume, write_volume
+from InnerEarAILib.training.augmentation import Augmentation
 from InnerEarAILib.training.configuration import ConfigurationError, read_configuration
 from InnerEarAILib.training.data_settings import ManifestData
 from InnerEarAILib.training.data_source import data_of, open_data, with_manifest
 from InnerEarAILib.training.labelled_scan import read_hdf5, read_landmark_file
 from InnerEarAILib.training.manifest import ManifestError, check_cases, data_mistakes, read_manifest
-from InnerEarAILib.training.manifest_dataset import is_prepared, load_case, prepare_case, prepared_sha256
+from InnerEarAILib.training.manifest_dataset import (
+    ManifestSource,
+    is_prepared,
+    load_case,
+    prepare_case,
+    prepared_sha256,
+)
 from InnerEarAILib.training.seen_scans import scan_sha256
 from InnerEarAILib.training.splits import partition, redraw
 from InnerEarAILib.volume import Volume
@@ -217,6 +224,23 @@ def test_prepared_case_lies_where_the_scan_does(tmp_path):
     sample = case.tile(np.round(middle), np.eye(3), 16)
     assert sample.known.tolist() == [True, True, False]
     assert np.asarray(case.image, np.float32).mean() == pytest.approx(0, abs=0.01)
+
+
+def test_tiles_show_a_labyrinth_that_lies_off_the_middle_of_its_scan(tmp_path):
+    scan, labels = (volume.with_voxels(np.roll(volume.voxels, 10, axis=0)) for volume in volumes())
+    upwards_mm = np.array([0, 0, 10 * SPACING])
+    write_case(tmp_path, "a", scan, labels, {name: mark + upwards_mm for name, mark in MARKS.items()})
+    prepare_case(read_manifest(write_manifest(tmp_path, [entry("a")])).cases[0], tmp_path / "0000", SPACING, 30.0)
+    source = ManifestSource((tmp_path / "0000",), Augmentation(noise_share=0.0), 1.0, 16, seed=1)
+    assert min(source.sample(number).labyrinth.max() for number in range(20)) > 0.5
+
+
+def test_landmark_that_is_listed_as_unmarked_is_not_taken_from_the_file(tmp_path):
+    write_case(tmp_path, "a")
+    case = read_manifest(write_manifest(tmp_path, [entry("a", unmarked=["oval window"])])).cases[0]
+    prepare_case(case, tmp_path / "0000", SPACING, 14.0)
+    known = np.isfinite(load_case(tmp_path / "0000").landmarks_kji[0]).all(axis=1)
+    assert dict(zip(LANDMARK_NAMES, known.tolist(), strict=True)) == {name: name != "oval window" for name in MARKS}
 
 
 def test_folds_are_random_but_fixed_and_never_share_a_case():

@@ -22,7 +22,7 @@ from InnerEarAILib.training import curves, loading, phantom_pool
 from InnerEarAILib.training.curves import TensorBoard, draw_curves
 from InnerEarAILib.training.losses import JointLoss, LossConfig
 from InnerEarAILib.training.phantom_dataset import PhantomSampling, PhantomSource
-from InnerEarAILib.training.phantom_pool import TRAINING, AnatomyPool, AnatomyRecipe
+from InnerEarAILib.training.phantom_pool import TRAINING, VALIDATION, AnatomyPool, AnatomyRecipe
 from InnerEarAILib.training.run_folder import MetricsTable, read_metrics
 from InnerEarAILib.training.samples import TrainingSample, collate
 from InnerEarAILib.training.schedules import HeatmapShape
@@ -131,6 +131,14 @@ def test_pool_lets_go_of_the_oldest_anatomy(tmp_path, monkeypatch):
         pool.grow(TRAINING, pool.next_number())
     assert [path.stem for path in pool.paths()] == ["training-000001", "training-000002"]
     assert pool.next_number() == 3
+
+
+def test_no_anatomy_is_drawn_for_training_and_for_validation(monkeypatch):
+    monkeypatch.setattr(phantom_pool, "_RECIPES", {"temporal_bone": lambda recipe, rng: rng.random()})
+    recipe = AnatomyRecipe(3, {"temporal_bone": 1.0}, 0.5, 32.0)
+    drawn = [recipe.draw(stage, number) for stage in (TRAINING, VALIDATION) for number in range(4)]
+    assert len(set(drawn)) == 8
+    assert recipe.draw(VALIDATION, 3) == drawn[-1]
 
 
 def test_empty_pool_is_said(tmp_path):
