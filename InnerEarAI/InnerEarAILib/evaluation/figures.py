@@ -11,7 +11,7 @@ import numpy as np
 
 from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures
 from InnerEarAILib.evaluation.suite import TURNED_PREFIX
-from InnerEarAILib.evaluation.tables import by_group, calibration
+from InnerEarAILib.evaluation.tables import by_group, calibration, reported
 
 WIDTH_INCHES, HEIGHT_INCHES = 7.0, 4.2
 
@@ -23,6 +23,7 @@ def figures(cases: Sequence[CaseFigures]) -> dict[str, str]:
     """Titles and SVG texts of the figures that have something to show; none without matplotlib."""
     if importlib.util.find_spec("matplotlib") is None:
         return {}
+    cases = reported(cases)
     drawn = {
         "Standard deviation against Dice": _deviation_against_dice(cases),
         "Calibration": _reliability(cases),
