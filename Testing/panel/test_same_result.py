@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 
 FARTHEST_MM = {"helicotrema": 1.0, "oval window": 0.6, "round window": 0.6}
-"""Of the marks from the truth; with the weights of this writing 0.27, 0.24 and 0.04 mm."""
+"""Of the marks from the truth; those of the shipped weights are 0.4, 0.2 and 0.1 mm off."""
 
 
 @pytest.fixture(scope="module")
@@ -109,14 +109,14 @@ def dice(found: Path, truth: Volume) -> float:
 
 
 def check_against_truth(folder: Path, phantom: PhantomScan) -> None:
-    """The files of a run show the phantom's one ear where it is; Dice 0.96 with the weights of this writing."""
+    """The files of a run show the phantom's one ear where it is; Dice 0.96 with the shipped weights."""
     (ear,) = json.loads((folder / "phantom_result.json").read_text(encoding="utf-8"))["ears"]
     assert ear["side"] == "right"
     assert dice(folder / "phantom_labyrinth.seg.nrrd", phantom.labels) > 0.9
     for mark in ear["landmarks"]:
         off_mm = np.linalg.norm(np.subtract(mark["position_lps"], phantom.landmarks["right"][mark["name"]]))
         assert off_mm < FARTHEST_MM[mark["name"]], mark
-        assert mark["confidence"] > 0.5, mark  # 0.83 and more
+        assert mark["confidence"] > 0.5, mark  # 0.8 and more
 
 
 def test_button_console_batch_and_shell_agree_to_the_last_bit(panel, phantom, scan_file, tmp_path, monkeypatch):
