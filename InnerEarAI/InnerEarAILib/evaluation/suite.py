@@ -13,7 +13,7 @@ from InnerEarAILib.model_store import Role
 from InnerEarAILib.phantom.scanner import ScannerKind
 
 NORMAL_GROUPS = ("multi-slice, fresh", "cone-beam, fresh", "flat-panel, fresh")
-"""Normal ears of living patients: the first rows, and what "usual" means for the uncertainty."""
+"""Normal ears of living patients: the first rows, and what the uncertainty of other groups is compared with."""
 
 USUAL_PREFIX = "usual"
 """Of the groups of normal ears that say what deviation is usual; nothing else is reported of them."""
