@@ -356,12 +356,15 @@ def _check_values(values: dict[str, Any], where: str) -> None:
         )
     if not isinstance(values["network"], dict) or not isinstance(values["figures"], dict):
         raise ModelError(f"{where}: network and figures must be JSON objects.")
-    widths = values["network"].get("widths")
-    multiple = 2 ** (len(widths) - 1) if isinstance(widths, list) and widths else 1
-    if tile % multiple:
+    widths, block = values["network"].get("widths"), values["network"].get("subvoxel_factor", 1)
+    halvings = len(widths) - 1 if isinstance(widths, list) and widths else 0
+    if not isinstance(block, int) or block < 1:
+        raise ModelError(f"{where}: network.subvoxel_factor must be a positive whole number, got {block!r}.")
+    if tile % (multiple := 2**halvings * block):
+        blocks = f" in blocks of {block}" if block > 1 else ""
         raise ModelError(
-            f"{where}: tile_voxels must be a multiple of {multiple}, since the network halves it {len(widths) - 1} "
-            f"times, got {tile!r}."
+            f"{where}: tile_voxels must be a multiple of {multiple}, since the network halves it {halvings} "
+            f"times{blocks}, got {tile!r}."
         )
     usual = values["figures"].get("usual_standard_deviation")
     if usual is not None and not (_is_number(usual) and usual > 0):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import SimpleITK as sitk
+from scipy import ndimage, sparse
 
 from InnerEarAILib.volume import Grid, InputError, Volume
 
@@ -17,6 +18,9 @@ PAPER_VOXEL_MM = 0.099
 
 QUANTILE_SAMPLE_VOXELS = 4_000_000
 """Quantiles of larger images are taken from an even subset of about this size, which bounds time and memory."""
+
+PARALLEL_VOXELS = 1e-4
+"""Grids whose axes part by no more than this over their whole length count as parallel; ours."""
 
 SMALLEST_DEVIATION = 1e-9
 """An image whose range or standard deviation is no larger share of its largest magnitude counts as constant; ours. Less
@@ -75,6 +79,8 @@ def resample(volume: Volume, grid: Grid, cubic: bool = True) -> np.ndarray:
             image = sitk.RecursiveGaussian(
                 image, float(sigma), False, sitk.RecursiveGaussianImageFilter.ZeroOrder, axis
             )
+    if cubic and (places := _places_along_axes(image, grid)) is not None:
+        return _splines_along_axes(sitk.GetArrayFromImage(image), *places)
     target = sitk.Resample(
         image,
         [int(n) for n in grid.shape[::-1]],
@@ -117,6 +123,55 @@ def normalise(voxels: np.ndarray) -> np.ndarray:
     filled -= np.float32(mean)
     filled /= np.float32(deviation)
     return filled
+
+
+def _places_along_axes(image: sitk.Image, grid: Grid) -> tuple[tuple[int, ...], list[np.ndarray]] | None:
+    """Where the voxels of a grid lie in an image with parallel axes, in any order and sense; None if they are oblique.
+
+    Returns:
+        Axis of the image (k, j, i) for each axis of the grid, and along it the grid's places in voxels of the image.
+    """
+    size_ijk, shape_ijk = np.array(image.GetSize()), np.array(grid.shape[::-1])
+    directions = np.array(image.GetDirection()).reshape(3, 3)
+    to_indices = np.linalg.inv(directions * np.array(image.GetSpacing()))
+    step = to_indices @ (grid.directions * grid.spacing_mm)
+    first = to_indices @ (grid.origin_lps - np.array(image.GetOrigin()))
+    axes = np.abs(step).argmax(0)
+    aside = step.copy()
+    aside[axes, range(3)] = 0
+    if sorted(axes) != [0, 1, 2] or (np.abs(aside) @ shape_ijk > PARALLEL_VOXELS).any() or (size_ijk < 2).any():
+        return None
+    places = [first[axes[own]] + step[axes[own], own] * np.arange(shape_ijk[own]) for own in range(3)]
+    return tuple(2 - int(axis) for axis in axes[::-1]), places[::-1]
+
+
+def _splines_along_axes(voxels: np.ndarray, axes: tuple[int, ...], places: list[np.ndarray]) -> np.ndarray:
+    """Cubic B-splines of (k, j, i) float32 along one axis after the other; NaN outside.
+
+    The same values as ITK gives point by point, between grids with parallel axes in a tenth of the time.
+    """
+    values = ndimage.spline_filter(voxels.transpose(axes), order=3, output=np.float32, mode="mirror")
+    for along in places:
+        # The first axis is worked on and becomes the last; after three of them they stand as before.
+        values = (_spline_weights(along, len(values)) @ values.reshape(len(values), -1)).reshape(-1, *values.shape[1:])
+        values = np.ascontiguousarray(np.moveaxis(values, 0, 2))
+    for axis, (along, size) in enumerate(zip(places, np.array(voxels.shape)[list(axes)], strict=True)):
+        np.moveaxis(values, axis, 0)[(along < -0.5) | (along >= size - 0.5)] = np.nan
+    return values
+
+
+def _spline_weights(places: np.ndarray, size: int) -> sparse.csr_matrix:
+    """What each of so many coefficients adds at each place, (places, size) float32; mirrored at both ends."""
+    whole = np.floor(places).astype(int)
+    taps = whole[:, None] + np.arange(-1, 3)
+    part = (places - whole)[:, None] - np.arange(-1, 3)
+    far = np.abs(part)
+    weights = np.where(far < 1, 2 / 3 - far**2 * (1 - far / 2), np.maximum(2 - far, 0) ** 3 / 6)
+    period = 2 * (size - 1)
+    taps = (size - 1) - np.abs((size - 1) - taps % period)
+    rows = np.repeat(np.arange(len(places)), 4)
+    shape = (len(places), size)
+    return sparse.csr_matrix((weights.astype(np.float32).ravel(), (rows, taps.ravel())), shape=shape)
 
 
 def _binned(image: sitk.Image, coarse_edge_mm: float) -> sitk.Image:

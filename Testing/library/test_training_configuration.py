@@ -176,7 +176,7 @@ def test_wrong_value_is_said_when_the_configuration_is_read(tmp_path, wrong, wor
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("base", ["clinical", "clinical_fine"])
+@pytest.mark.parametrize("base", ["gold", "clinical"])
 @pytest.mark.parametrize(
     ("heatmaps", "first"), [({"schedule": "constant"}, (2, 3)), ({"milestones": [[0, 1, 4]]}, (1, 4))]
 )
@@ -292,7 +292,7 @@ def test_missing_entry_is_said(tmp_path):
 def test_name_that_is_no_configuration_lists_those_there_are():
     with pytest.raises(
         ConfigurationError,
-        match=r"autocasnet.*, clinical, clinical_fine, gold, heatmaps_only, .*locator, .*segmentation_only",
+        match=r"autocasnet.*, clinical, gold, heatmaps_only, .*locator, .*segmentation_only",
     ):
         read_configuration("silver")
 

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from InnerEarAILib.networks.blocks import Activation, AttentionGate, DoubleConvolution, Normalisation
+from InnerEarAILib.networks.subvoxels import blocks_to_channels, channels_to_blocks
 
 Gates = Literal["both", "segmentation", "heatmaps", "none"]
 Heads = Literal["both", "segmentation", "heatmaps"]
@@ -47,6 +48,8 @@ class DualHeadUNetConfig:
         attention_gates: which decoders gate their skip connections.
         heads: which decoders there are.
         deep_supervision: whether lower decoder levels have outputs of their own while training.
+        subvoxel_factor: edge, in voxels, of the blocks that the network takes as channels of one voxel and answers for
+            voxel by voxel (networks.subvoxels); 1 as in the paper, 2 computes on a lattice of voxels twice as wide.
 
     Raises:
         ValueError: if a value is not one of the choices, or a width is not positive.
@@ -61,6 +64,7 @@ class DualHeadUNetConfig:
     attention_gates: Gates = "both"
     heads: Heads = "both"
     deep_supervision: bool = True
+    subvoxel_factor: int = 1
 
     def __post_init__(self) -> None:
         try:
@@ -70,7 +74,7 @@ class DualHeadUNetConfig:
         if len(self.widths) < 2:
             raise ValueError(f"widths must name at least two levels, got {list(self.widths)}")
         counts = {"in_channels": self.in_channels, "segmentation_channels": self.segmentation_channels}
-        counts |= {"landmark_channels": self.landmark_channels}
+        counts |= {"landmark_channels": self.landmark_channels, "subvoxel_factor": self.subvoxel_factor}
         counts |= {f"widths[{level}]": width for level, width in enumerate(self.widths)}
         for name, count in counts.items():
             if not isinstance(count, int) or isinstance(count, bool) or count < 1:
@@ -84,8 +88,8 @@ class DualHeadUNetConfig:
 
     @property
     def size_multiple(self) -> int:
-        """Every spatial size must be a multiple of this: 2 for each step down."""
-        return 2 ** (len(self.widths) - 1)
+        """Every spatial size must be a multiple of this: 2 for each step down, times the edge of a block."""
+        return 2 ** (len(self.widths) - 1) * self.subvoxel_factor
 
     @property
     def terminal_count(self) -> int:
@@ -103,7 +107,8 @@ class NetworkOutput(NamedTuple):
     Attributes:
         segmentation: logits (before the sigmoid), (b, segmentation_channels, k, j, i); None without that head.
         heatmaps: (b, landmark_channels, k, j, i), no activation; None without that head.
-        segmentation_terminals: logits at a half, a quarter, an eighth of the size (t1, t2, t3); only while training.
+        segmentation_terminals: logits at a half, a quarter, an eighth of the size (t1, t2, t3), of subvoxels at as many
+            steps below their blocks; only while training.
         heatmap_terminals: the same for the heatmaps.
     """
 
@@ -119,9 +124,10 @@ class Encoder(nn.Module):
     def __init__(self, config: DualHeadUNetConfig) -> None:
         super().__init__()
         widths = config.widths
+        arriving = (config.in_channels * config.subvoxel_factor**3, *widths[:-1])
         self.levels = nn.ModuleList(
             DoubleConvolution(before, width, width, config.normalisation, config.activation, normalise_input=level > 0)
-            for level, (before, width) in enumerate(zip((config.in_channels, *widths[:-1]), widths, strict=True))
+            for level, (before, width) in enumerate(zip(arriving, widths, strict=True))
         )
         self.downs = nn.ModuleList(nn.Conv3d(width, width, kernel_size=2, stride=2) for width in widths[:-1])
 
@@ -159,7 +165,8 @@ class Decoder(nn.Module):
             DecoderLevel(config, arriving[level + 1], widths[level], arriving[level], gated)
             for level in range(len(widths) - 1)
         )
-        self.output = nn.Conv3d(arriving[0], channels_out, kernel_size=1)
+        self.subvoxel_factor = config.subvoxel_factor
+        self.output = nn.Conv3d(arriving[0], channels_out * self.subvoxel_factor**3, kernel_size=1)
         self.terminals = nn.ModuleList(
             nn.Conv3d(arriving[level], channels_out, kernel_size=1) for level in range(1, config.terminal_count + 1)
         )
@@ -170,7 +177,7 @@ class Decoder(nn.Module):
         for level, decoder_map in self.climb(encoder_maps):
             if self.training and 1 <= level <= len(self.terminals):
                 terminals.append(self.terminals[level - 1](decoder_map))
-        return self.output(decoder_map), tuple(reversed(terminals))
+        return channels_to_blocks(self.output(decoder_map), self.subvoxel_factor), tuple(reversed(terminals))
 
     def climb(self, encoder_maps: list[Tensor]) -> Iterator[tuple[int, Tensor]]:
         """The decoder's map of every level with the level's number, from the lowest up to 0."""
@@ -222,7 +229,7 @@ class DualHeadUNet(nn.Module):
             raise ValueError(f"expected (batch, {self.config.in_channels}, k, j, i), got {tuple(image.shape)}")
         if any(size % multiple for size in image.shape[2:]):
             raise ValueError(f"tile sizes must be multiples of {multiple}, got {tuple(image.shape[2:])}")
-        maps = self.encoder(image)
+        maps = self.encoder(blocks_to_channels(image, self.config.subvoxel_factor))
         segmentation, segmentation_terminals = (
             (None, ()) if self.segmentation_head is None else self.segmentation_head(maps)
         )

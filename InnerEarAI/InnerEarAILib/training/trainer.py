@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet
-from InnerEarAILib.networks.finer_level import begin_finer, is_one_level_finer
 from InnerEarAILib.networks.methods import build_network
+from InnerEarAILib.networks.subvoxels import begin_with_subvoxels, differs_by_subvoxels
 from InnerEarAILib.training.checkpoint import load_checkpoint, read_numbers, save_checkpoint
 from InnerEarAILib.training.configuration import ConfigurationError, TrainingConfig
 from InnerEarAILib.training.curves import CurvesPicture, TensorBoard
@@ -46,9 +46,6 @@ COLUMNS = (
     "waiting_share",
     *(f"validation_{name}" for name in ValidationFigures.names()),
 )
-
-SAMPLES_SHOWN = 4
-"""Validation samples whose answers a finer network is fitted to at its beginning; ours."""
 
 RANK_STRIDE = 1_000_003
 """Seeds of two processes lie this far apart: farther than a training has iterations."""
@@ -167,7 +164,7 @@ class Trainer:
         """Begins with the weights of a trained network, whose heatmaps have their final shape from the first pass on.
 
         Args:
-            trained: a network of the same configuration, or of all its levels but the finest.
+            trained: a network of the same configuration, or for voxels as wide as its blocks (subvoxel_factor).
             name: of the model and its version, for the card.
             seen: labelled scans that it has seen, and with it the weights of this run; None: none.
 
@@ -176,12 +173,12 @@ class Trainer:
         """
         if trained.config == self.config.network:
             self.network.load_state_dict(trained.state_dict())
-        elif isinstance(trained, DualHeadUNet) and is_one_level_finer(self.config.network, trained.config):
-            begin_finer(self.network, trained, collate(self._validation[:SAMPLES_SHOWN]).image.to(self.device))
+        elif isinstance(trained, DualHeadUNet) and differs_by_subvoxels(self.config.network, trained.config):
+            begin_with_subvoxels(self.network, trained)
         else:
             raise ConfigurationError(
                 f"{name} is another network than this configuration describes; give the configuration its [network], "
-                "or that with one finer level before it."
+                "or that with a subvoxel_factor."
             )
         self.average.network.load_state_dict(self.network.state_dict())
         self.state.begun_with, self.state.seen_before = name, seen.figures() if seen else {}
