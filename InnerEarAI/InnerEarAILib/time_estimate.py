@@ -31,7 +31,8 @@ COARSE_SECONDS_PER_VOXEL = 70e-9
 """Bringing a scan onto the locator's grid, for each voxel that is smoothed; one core of an AMD EPYC 9004."""
 
 CUBIC_SECONDS_PER_VOXEL = 0.3e-6
-"""Resampling and normalising, for each voxel of the model's grid; the same core."""
+"""Resampling and normalising, for each voxel of the model's grid, of an oblique scan; of others it takes a quarter of
+that. The same core."""
 
 DRAWING_SECONDS_PER_EAR = 0.5
 """Mask, landmarks and quality of an ear; the same core."""

@@ -57,6 +57,12 @@ class ActivationLayer(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Maps (b, c, k, j, i) to the same shape; the input is overwritten where no gradient is recorded."""
+        activated = self._activated(features)
+        if activated.requires_grad and activated.device.type == "cpu":
+            activated.register_hook(_in_layout_of_weights)
+        return activated
+
+    def _activated(self, features: Tensor) -> Tensor:
         in_place = not torch.is_grad_enabled()
         match self.kind:
             case "mish":
@@ -73,6 +79,11 @@ class ActivationLayer(nn.Module):
                 return functional.gelu(features)
             case _:
                 return functional.prelu(features, self.slope.to(features.dtype))
+
+
+def _in_layout_of_weights(gradient: Tensor) -> Tensor:
+    """A gradient with channels last, as the maps are: on a CPU a pass with both layouts takes a quarter longer."""
+    return gradient.contiguous(memory_format=torch.channels_last_3d)
 
 
 def mish_in_place(features: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from InnerEarAILib.training.objectives import make_objective, stage_at
 from InnerEarAILib.training.optimiser import MovingAverage, make_optimiser
 from InnerEarAILib.training.processes import Processes
 from InnerEarAILib.training.run_folder import MetricsTable
-from InnerEarAILib.training.samples import Batch, SampleSource, TrainingSample, collate
+from InnerEarAILib.training.samples import Batch, SampleSource, TrainingSample
 from InnerEarAILib.training.schedules import HeatmapShape
 from InnerEarAILib.training.seen_scans import SeenScans
 from InnerEarAILib.training.settings import check_settings
