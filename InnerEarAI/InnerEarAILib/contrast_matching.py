@@ -12,14 +12,18 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from InnerEarAILib.preprocessing import CLIP_QUANTILES, QUANTILE_SAMPLE_VOXELS, SMALLEST_DEVIATION
 from InnerEarAILib.volume import InputError
+
+CONTRAST_KEY = "contrast_reference"
+"""Under this key of a card's figures stand the quantiles of the labelled scans that a model was trained on."""
 
 PAPER_CLUSTERS = 4
 """Clusters of contrast among the paper's three open data sets (Fig. 1)."""
@@ -51,6 +55,12 @@ class ContrastReference:
         Quantiles are averaged, not voxels pooled: a peak that lies elsewhere in each region stays one peak.
         """
         return ContrastReference(tuple(np.mean([np.quantile(region, _LEVELS) for region in regions], axis=0).tolist()))
+
+    @staticmethod
+    def of_figures(figures: Mapping[str, Any]) -> ContrastReference | None:
+        """What a card's figures say of the scans that the model was trained on; None where they say nothing."""
+        quantiles = figures.get(CONTRAST_KEY)
+        return ContrastReference(tuple(quantiles)) if quantiles else None
 
 
 # fmt: off

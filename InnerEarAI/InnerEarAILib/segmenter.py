@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from InnerEarAILib import __version__
-from InnerEarAILib.contrast_matching import match_contrast
+from InnerEarAILib.contrast_matching import DRAWN_EARS, ContrastReference, match_contrast
 from InnerEarAILib.ear_result import EarResult, ScanResult, Side
 from InnerEarAILib.inference.chirality import side_of_ear
 from InnerEarAILib.inference.device import choose_device, why_no_gpu
@@ -242,7 +242,7 @@ class _Route:
             self.progress.step("Resampling the scan")
             values = resample(self.volume, grid)
             known = np.isfinite(values)
-            normalised = match_contrast(values) if self.options.contrast_matching else normalise(values)
+            normalised = self._matched(values) if self.options.contrast_matching else normalise(values)
             del values  # of a whole scan they take as much memory as the scan
         with self.timed("predicting"):
             prediction = predict(
@@ -260,6 +260,10 @@ class _Route:
         if not only_middle:
             self._record(prediction.execution)
         return prediction, known
+
+    def _matched(self, values: np.ndarray) -> np.ndarray:
+        """A region with the contrast of the scans that the model was trained on; the shipped ones saw drawn ears."""
+        return match_contrast(values, ContrastReference.of_figures(self.card.figures) or DRAWN_EARS)
 
     def _record(self, execution: Mapping[str, str | float | int | bool]) -> None:
         """How the last region was computed, and what had to be given up in any of them."""

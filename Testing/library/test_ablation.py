@@ -122,6 +122,8 @@ def test_ablations_are_run_collected_and_not_run_again(tmp_path, arguments, caps
     assert "2 iterations a run" in page
     assert page.count("<svg") == 2
     assert (out / "ablation.md").read_text(encoding="utf-8").count("\n| ") == 4
+    kept = read_configuration(out / "runs" / "prelu-fold1" / "configuration.toml")
+    assert (kept.name, kept.network.activation, kept.optimisation.iterations) == ("prelu", "prelu", 2)
 
     class NoTrainer:
         def __init__(self, *arguments, **named):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from InnerEarAILib.cli import main
-from InnerEarAILib.contrast_matching import DRAWN_EARS, contrast_curve
+from InnerEarAILib.contrast_matching import CONTRAST_KEY, DRAWN_EARS, contrast_curve
 from InnerEarAILib.evaluation.comparison import CaseFigures, EarFigures
 from InnerEarAILib.evaluation.evaluate import Outcome
 from InnerEarAILib.evaluation.manifest_cases import data_set_recipes
@@ -27,7 +27,7 @@ from InnerEarAILib.model_store import ModelCard, load_card
 from InnerEarAILib.preprocessing import resample
 from InnerEarAILib.training.configuration import read_configuration
 from InnerEarAILib.training.data_source import with_manifest
-from InnerEarAILib.training.export import CONTRAST_KEY, PROTOCOL_KEY, protocol_of
+from InnerEarAILib.training.export import PROTOCOL_KEY, protocol_of
 from InnerEarAILib.volume import InputError
 from library.labelled_balls import data_set
 from library.tiny_training import tiny_table

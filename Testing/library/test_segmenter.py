@@ -10,6 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from InnerEarAILib import segmenter
+from InnerEarAILib.contrast_matching import CONTRAST_KEY, DRAWN_EARS, ContrastReference
 from InnerEarAILib.inference import device
 from InnerEarAILib.inference.locator import EarCandidate
 from InnerEarAILib.model_store import ModelError
@@ -132,13 +133,27 @@ def test_an_ear_beside_padding_far_below_air_is_found_and_the_padding_mentioned(
 
 def test_contrast_matching_is_done_where_it_is_asked_for(straight, monkeypatch):
     calls = []
-    monkeypatch.setattr(segmenter, "match_contrast", lambda values: calls.append(values) or segmenter.normalise(values))
+    monkeypatch.setattr(
+        segmenter, "match_contrast", lambda values, to: calls.append(to) or segmenter.normalise(values)
+    )
     plain = segment(straight, SegmenterOptions(preset="fast"))
     assert not calls
     assert plain.provenance["contrast_matched"] is False
     matched = segment(straight, SegmenterOptions(preset="fast", contrast_matching=True))
-    assert len(calls) == 2  # for the first look and the last
+    assert calls == [DRAWN_EARS] * 2  # for the first look and the last
     assert matched.provenance["contrast_matched"] is True
+
+
+def test_scans_are_matched_to_what_the_model_was_trained_on(straight, monkeypatch):
+    own = ContrastReference(tuple(np.linspace(-1, 2, len(DRAWN_EARS.quantiles)).tolist()))
+    trained = replace(CARD, figures={**CARD.figures, CONTRAST_KEY: list(own.quantiles)})
+    monkeypatch.setattr(segmenter, "choose_model", lambda *asked: trained)
+    asked = []
+    monkeypatch.setattr(
+        segmenter, "match_contrast", lambda values, to: asked.append(to) or segmenter.normalise(values)
+    )
+    segment(straight, SegmenterOptions(preset="fast", contrast_matching=True))
+    assert asked == [own] * 2
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Runs ablations: trains each variation on each fold, judges it on what the fold holds out and on test sets.
 
-OUT/runs/NAME-foldN     run folder of the trainer; a run that was ended is gone on with
+OUT/runs/NAME-foldN     run folder of the trainer with its configuration; a run that was ended is gone on with
 OUT/scans               the data set on the models' grids, shared by all runs
 OUT/cases               figures of every case, as `evaluate` keeps them
 ablation_report.py says what is collected from them.
@@ -33,6 +33,7 @@ from InnerEarAILib.training.configuration import (
 from InnerEarAILib.training.data_source import data_of, open_data, split_of
 from InnerEarAILib.training.export import model_exporter
 from InnerEarAILib.training.manifest import Manifest, read_manifest
+from InnerEarAILib.training.run_folder import write_configuration
 from InnerEarAILib.training.settings import settings_of
 from InnerEarAILib.training.trainer import Trainer
 from InnerEarAILib.volume import InputError
@@ -86,6 +87,16 @@ def run_configuration(plan: AblationPlan, variation: Variation, fold: int) -> Tr
     Raises:
         ConfigurationError: if the base and the variation do not go together.
     """
+    with as_configuration_errors():
+        return configuration_of(run_table(plan, variation, fold))
+
+
+def run_table(plan: AblationPlan, variation: Variation, fold: int) -> dict[str, Any]:
+    """The same as a configuration file says it.
+
+    Raises:
+        ConfigurationError: if the base is not trained on labelled scans.
+    """
     own: dict[str, Any] = {"name": variation.name, "data": {"manifest": str(plan.data), "fold": fold}}
     if plan.budget is not None:
         own["optimisation"] = {"iterations": plan.budget}
@@ -94,8 +105,7 @@ def run_configuration(plan: AblationPlan, variation: Variation, fold: int) -> Tr
         raise ConfigurationError(
             "An ablation's base is trained on labelled scans: its [data] must be of the kind manifest."
         )
-    with as_configuration_errors():
-        return configuration_of(table)
+    return table
 
 
 def told_from_base(plan: AblationPlan, variations: Sequence[Variation]) -> tuple[list[Variation], dict[str, str]]:
@@ -146,9 +156,9 @@ def ablate(
     for variation in variations:
         for fold in range(1, plan.folds + 1):
             say(f"{variation.name}, fold {fold}")
-            config = run_configuration(plan, variation, fold)
+            table, config = run_table(plan, variation, fold), run_configuration(plan, variation, fold)
             folder = output / "runs" / f"{variation.name}-fold{fold}"
-            minutes = _trained(config, folder, output / "scans", plan.device, say)
+            minutes = _trained(config, table, folder, output / "scans", plan.device, say)
             held_out = of_cases(manifest, _held_out(config, manifest), VALIDATION_GROUP)
             outcome = judged_on_regions(
                 load_card(config.name, folder / "best"),
@@ -163,8 +173,15 @@ def ablate(
     return runs
 
 
-def _trained(config: TrainingConfig, folder: Path, scans: Path, device_name: str, say: Callable[[str], None]) -> float:
-    """Trains a run to its end unless it was; returns the minutes that it took.
+def _trained(
+    config: TrainingConfig,
+    table: Mapping[str, Any],
+    folder: Path,
+    scans: Path,
+    device_name: str,
+    say: Callable[[str], None],
+) -> float:
+    """Trains a run to its end unless it was; returns the minutes that it took. The folder keeps the table.
 
     Raises:
         InputError: if the folder holds a run of other settings.
@@ -178,6 +195,7 @@ def _trained(config: TrainingConfig, folder: Path, scans: Path, device_name: str
         say("  trained before")
         return kept["minutes"]
     folder.mkdir(parents=True, exist_ok=True)
+    write_configuration(folder, table)
     done.write_text(json.dumps(kept), encoding="utf-8")
     device = choose_device(device_name)
     # The grid is part of the folder's name: variations of one grid share what was prepared.

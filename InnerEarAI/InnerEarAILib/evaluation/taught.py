@@ -5,7 +5,7 @@ from __future__ import annotations
 from InnerEarAILib.contrast_matching import DRAWN_EARS, ContrastReference
 from InnerEarAILib.model_store import ModelCard
 from InnerEarAILib.training.augmentation import AUGMENTATIONS
-from InnerEarAILib.training.export import CONTRAST_KEY, PROTOCOL_KEY
+from InnerEarAILib.training.export import PROTOCOL_KEY
 from InnerEarAILib.training.seen_scans import ScanList, SeenScans
 from InnerEarAILib.volume import InputError
 
@@ -35,8 +35,8 @@ def contrast_reference(card: ModelCard) -> ContrastReference:
     Raises:
         InputError: if it was trained on labelled scans, and its card does not hold their contrast.
     """
-    if quantiles := card.figures.get(CONTRAST_KEY):
-        return ContrastReference(tuple(quantiles))
+    if reference := ContrastReference.of_figures(card.figures):
+        return reference
     if SeenScans.of_figures(card.figures).taught != ScanList():
         raise InputError(
             f"The card of {card.name} does not hold the contrast of the labelled scans that it was trained on, so that "

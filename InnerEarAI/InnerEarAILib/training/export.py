@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from InnerEarAILib import __version__
-from InnerEarAILib.contrast_matching import ContrastReference
+from InnerEarAILib.contrast_matching import CONTRAST_KEY, ContrastReference
 from InnerEarAILib.model_store import ModelCard, save_model
 from InnerEarAILib.training.configuration import TrainingConfig
 from InnerEarAILib.training.data_source import TrainingData, data_of
@@ -27,8 +27,8 @@ from InnerEarAILib.training.validation import ValidationFigures
 OVERLAP_SHARE_OF_TILE = 25 / 128
 """25 voxels of overlap to a tile of 128, as in the paper; smaller tiles overlap by as large a share."""
 
-PROTOCOL_KEY, CONTRAST_KEY = "protocol", "contrast_reference"
-"""Under these keys of a card's figures stand `protocol_of` the run, and the contrast of its labelled scans."""
+PROTOCOL_KEY = "protocol"
+"""Under this key of a card's figures stands `protocol_of` the run."""
 
 SEEN_ALONG_AN_EDGE = 32
 """Voxels along each edge of a labelled scan that its contrast is told by."""
