@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage, sparse
 
+from InnerEarAILib.splines import beyond_ends, splines_along_axes
 from InnerEarAILib.volume import Grid, InputError, Volume
 
 CLIP_QUANTILES = (0.01, 0.99)
@@ -79,8 +79,12 @@ def resample(volume: Volume, grid: Grid, cubic: bool = True) -> np.ndarray:
             image = sitk.RecursiveGaussian(
                 image, float(sigma), False, sitk.RecursiveGaussianImageFilter.ZeroOrder, axis
             )
-    if cubic and (places := _places_along_axes(image, grid)) is not None:
-        return _splines_along_axes(sitk.GetArrayFromImage(image), *places)
+    if cubic and (found := _places_along_axes(image, grid)) is not None:
+        axes, places = found
+        voxels = sitk.GetArrayViewFromImage(image).transpose(axes)
+        values = splines_along_axes(voxels, places)
+        values[beyond_ends(voxels.shape, places, 0.5)] = np.nan
+        return values
     target = sitk.Resample(
         image,
         [int(n) for n in grid.shape[::-1]],
@@ -143,35 +147,6 @@ def _places_along_axes(image: sitk.Image, grid: Grid) -> tuple[tuple[int, ...], 
         return None
     places = [first[axes[own]] + step[axes[own], own] * np.arange(shape_ijk[own]) for own in range(3)]
     return tuple(2 - int(axis) for axis in axes[::-1]), places[::-1]
-
-
-def _splines_along_axes(voxels: np.ndarray, axes: tuple[int, ...], places: list[np.ndarray]) -> np.ndarray:
-    """Cubic B-splines of (k, j, i) float32 along one axis after the other; NaN outside.
-
-    The same values as ITK gives point by point, between grids with parallel axes in a tenth of the time.
-    """
-    values = ndimage.spline_filter(voxels.transpose(axes), order=3, output=np.float32, mode="mirror")
-    for along in places:
-        # The first axis is worked on and becomes the last; after three of them they stand as before.
-        values = (_spline_weights(along, len(values)) @ values.reshape(len(values), -1)).reshape(-1, *values.shape[1:])
-        values = np.ascontiguousarray(np.moveaxis(values, 0, 2))
-    for axis, (along, size) in enumerate(zip(places, np.array(voxels.shape)[list(axes)], strict=True)):
-        np.moveaxis(values, axis, 0)[(along < -0.5) | (along >= size - 0.5)] = np.nan
-    return values
-
-
-def _spline_weights(places: np.ndarray, size: int) -> sparse.csr_matrix:
-    """What each of so many coefficients adds at each place, (places, size) float32; mirrored at both ends."""
-    whole = np.floor(places).astype(int)
-    taps = whole[:, None] + np.arange(-1, 3)
-    part = (places - whole)[:, None] - np.arange(-1, 3)
-    far = np.abs(part)
-    weights = np.where(far < 1, 2 / 3 - far**2 * (1 - far / 2), np.maximum(2 - far, 0) ** 3 / 6)
-    period = 2 * (size - 1)
-    taps = (size - 1) - np.abs((size - 1) - taps % period)
-    rows = np.repeat(np.arange(len(places)), 4)
-    shape = (len(places), size)
-    return sparse.csr_matrix((weights.astype(np.float32).ravel(), (rows, taps.ravel())), shape=shape)
 
 
 def _binned(image: sitk.Image, coarse_edge_mm: float) -> sitk.Image:

@@ -34,8 +34,8 @@ def test_a_broken_floor_is_noticed(tmp_path):
     pytest.importorskip("importlinter")
     contracts = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[tool.importlinter]")[2]
     turned = contracts.replace(
-        '    "scan_checks | segmenter_options",\n    "json_lines | landmarks | progress | volume | whole_files",',
-        '    "json_lines | landmarks | progress | volume | whole_files",\n    "scan_checks | segmenter_options",',
+        '    "scan_checks | segmenter_options",\n    "json_lines | landmarks | progress | splines | volume | whole_files",',
+        '    "json_lines | landmarks | progress | splines | volume | whole_files",\n    "scan_checks | segmenter_options",',
     )
     assert turned != contracts
     (tmp_path / "pyproject.toml").write_text("[tool.importlinter]" + turned, encoding="utf-8")

@@ -133,9 +133,7 @@ def test_an_ear_beside_padding_far_below_air_is_found_and_the_padding_mentioned(
 
 def test_contrast_matching_is_done_where_it_is_asked_for(straight, monkeypatch):
     calls = []
-    monkeypatch.setattr(
-        segmenter, "match_contrast", lambda values, to: calls.append(to) or segmenter.normalise(values)
-    )
+    monkeypatch.setattr(segmenter, "match_contrast", lambda values, to: calls.append(to) or segmenter.normalise(values))
     plain = segment(straight, SegmenterOptions(preset="fast"))
     assert not calls
     assert plain.provenance["contrast_matched"] is False
@@ -149,9 +147,7 @@ def test_scans_are_matched_to_what_the_model_was_trained_on(straight, monkeypatc
     trained = replace(CARD, figures={**CARD.figures, CONTRAST_KEY: list(own.quantiles)})
     monkeypatch.setattr(segmenter, "choose_model", lambda *asked: trained)
     asked = []
-    monkeypatch.setattr(
-        segmenter, "match_contrast", lambda values, to: asked.append(to) or segmenter.normalise(values)
-    )
+    monkeypatch.setattr(segmenter, "match_contrast", lambda values, to: asked.append(to) or segmenter.normalise(values))
     segment(straight, SegmenterOptions(preset="fast", contrast_matching=True))
     assert asked == [own] * 2
 

@@ -44,9 +44,8 @@ HEAD_LATTICE_MM = 0.35
 """Scanned and drawn part of a head along x, y, z: the skull base with both ears; lattice of its drawing."""
 
 FINEST_MM, COARSEST_MM = PAPER_VOXEL_MM, 0.25
-SHARE_OF_MODEL_VOXEL = 0.72
-"""Scans and drawings are made no finer than this share of the model's voxels, within the two limits: what is finer
-costs much and is averaged away on the model's own grid."""
+"""Scans and drawings are made no finer than the model's voxels, within these limits: what is finer costs much and is
+averaged away on the model's own grid."""
 
 COARSE_SCANNERS: tuple[ScannerKind, ...] = ("multi_slice", "thick_slice")
 """Scanners to which a lattice of COARSEST_MM shows all that they resolve (0.5 mm and more)."""
@@ -107,7 +106,7 @@ def finest_useful_mm(model_spacing_mm: float, scanner: ScannerKind) -> float:
     """Voxel edge below which scans of a scanner need not be drawn for a model of this spacing."""
     if scanner in COARSE_SCANNERS:
         return COARSEST_MM
-    return float(np.clip(round(SHARE_OF_MODEL_VOXEL * model_spacing_mm, 3), FINEST_MM, COARSEST_MM))
+    return float(np.clip(model_spacing_mm, FINEST_MM, COARSEST_MM))
 
 
 def described(recipe: PhantomRecipe | GivenRecipe) -> dict:
