@@ -11,6 +11,7 @@ from InnerEarAILib.networks.subvoxels import (
     begin_with_subvoxels,
     blocks_to_channels,
     channels_to_blocks,
+    computed_edge,
     differs_by_subvoxels,
 )
 
@@ -84,6 +85,11 @@ def test_tiles_must_be_whole_blocks_at_every_level():
     assert finer.config.size_multiple == 8
     with pytest.raises(ValueError, match="multiples of 8"):
         finer(random_volume(size=20))
+
+
+def test_tiles_count_as_large_as_they_are_computed():
+    assert computed_edge(network(subvoxel_factor=2), 128) == 64
+    assert computed_edge(network(), 128) == computed_edge(torch.nn.Identity(), 128) == 128
 
 
 @pytest.mark.parametrize(

@@ -72,10 +72,11 @@ def calibrate(card: ModelCard, device: torch.device | str = "cpu") -> Speed:
 
     from InnerEarAILib.inference.execution import usual_batch_size
     from InnerEarAILib.inference.predictor import predict
+    from InnerEarAILib.networks.subvoxels import computed_edge
 
     device = torch.device(device)
     network = load_network(card, device)
-    batch = usual_batch_size(device, card.tile_voxels)
+    batch = usual_batch_size(device, computed_edge(network, card.tile_voxels))
     stride = card.tile_voxels - card.overlap_voxels
     shape = (card.tile_voxels, card.tile_voxels, card.tile_voxels + (batch - 1) * stride)
     noise = np.random.default_rng(0).normal(size=shape).astype(np.float32)

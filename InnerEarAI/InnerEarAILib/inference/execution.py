@@ -76,7 +76,7 @@ class NotFiniteError(ArithmeticError):
 
 
 def usual_batch_size(device: torch.device, tile: int) -> int:
-    """Tiles of that edge length at a time: a CPU gains nothing from more than one, a GPU is to be filled."""
+    """Tiles that are computed with that edge length at a time: a CPU gains nothing from more, a GPU is to be filled."""
     if device.type != "cuda":
         return 1
     return min(max(GPU_BATCH_VOXELS // tile**3, 1), MOST_TILES_AT_A_TIME)

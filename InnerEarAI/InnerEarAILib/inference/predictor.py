@@ -27,6 +27,7 @@ from InnerEarAILib.inference.execution import (
 )
 from InnerEarAILib.inference.merging import MergedViews, ViewPeak
 from InnerEarAILib.inference.tiling import Slab, Tiling, tile_volume, tile_weight
+from InnerEarAILib.networks.subvoxels import computed_edge
 from InnerEarAILib.progress import Progress
 
 TILE_VOXELS = 128
@@ -105,7 +106,7 @@ def predict(
         progress=progress,
     )
     jobs = len(work.tiling.starts_kji) * views
-    batch_size = min(usual_batch_size(device, tile), jobs)
+    batch_size = min(usual_batch_size(device, computed_edge(network, tile)), jobs)
     chosen = choose_precision(precision, device, agreeing_precisions)
     outcome = first_that_fits(
         lambda plan: _merged(work, plan, prepared_network(network, plan, heatmaps)),

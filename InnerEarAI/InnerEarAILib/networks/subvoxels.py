@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
@@ -44,6 +44,11 @@ def channels_to_blocks(maps: Tensor, factor: int) -> Tensor:
     batch, channels, k, j, i = maps.shape
     blocks = maps.reshape(batch, -1, factor, factor, factor, k, j, i).permute(0, 1, 5, 2, 6, 3, 7, 4)
     return blocks.reshape(batch, channels // factor**3, k * factor, j * factor, i * factor)
+
+
+def computed_edge(network: nn.Module, tile: int) -> int:
+    """Edge of the lattice on which a network computes a tile of that edge, voxels."""
+    return tile // getattr(getattr(network, "config", None), "subvoxel_factor", 1)
 
 
 def differs_by_subvoxels(config: DualHeadUNetConfig, trained: DualHeadUNetConfig) -> bool:
