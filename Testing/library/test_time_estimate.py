@@ -59,6 +59,14 @@ def test_a_faster_device_is_proportionally_faster_where_tiles_are_all_that_count
     assert estimate(HEAD, speeds=twice) == pytest.approx(estimate(HEAD) / 2, rel=0.1)
 
 
+def test_an_oblique_scan_takes_longer():
+    turned = EAR.affine_lps.copy()
+    turned[:2, :2] = turned[:2, :2] @ [[0.8, -0.6], [0.6, 0.8]]
+    paper = SegmenterOptions(preset="paper")
+    straight, oblique = (estimated_seconds(grid, paper, CARD, None, SPEEDS) for grid in (EAR, Grid(EAR.shape, turned)))
+    assert oblique > straight + 0.2e-6 * np.prod(EAR.shape)
+
+
 def test_what_is_not_known_is_refused():
     with pytest.raises(KeyError):
         estimate(speeds={"clinical": SPEEDS["clinical"]})
