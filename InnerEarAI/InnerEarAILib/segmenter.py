@@ -165,7 +165,7 @@ class _Route:
                 continue
             ear = self._composed(*self._predicted(grid), grid)
             if ear is not None:
-                ears.append(ear)
+                _take_in(ears, ear)
                 middles.append(grid.centre_lps)
         return ears
 
@@ -207,7 +207,7 @@ class _Route:
             part_grid = Grid.axis_aligned(part.probability.shape, grid.spacing_mm, grid.to_lps(start_ijk))
             ear = self._composed(part, known[window], part_grid)
             if ear is not None:
-                ears.append(ear)
+                _take_in(ears, ear)
         return ears
 
     def result(self, drawn: list[DrawnEar]) -> ScanResult:
@@ -342,6 +342,21 @@ def _part(prediction: Prediction, window: tuple[slice, slice, slice], alone: boo
             for view in (prediction.view_peaks if alone else ())
         ),
     )
+
+
+def _take_in(ears: list[DrawnEar], ear: DrawnEar) -> None:
+    """Adds an ear; of two drawings in one place, which are of one ear, the larger stays: the other is cut off."""
+    for place, known in enumerate(ears):
+        if _overlap(known[0].segmentation.grid, ear[0].segmentation.grid):
+            ears[place] = max(known, ear, key=lambda drawn: drawn[0].quality.volume_mm3)
+            return
+    ears.append(ear)
+
+
+def _overlap(one: Grid, other: Grid) -> bool:
+    """Whether the boxes round two grids along the patient's axes have a part in common."""
+    (low, high), (other_low, other_high) = ((c.min(0), c.max(0)) for c in (one.corners_lps(), other.corners_lps()))
+    return bool((low < other_high).all() and (other_low < high).all())
 
 
 def _window(grid: Grid, centre_lps: np.ndarray, voxels: int) -> tuple[slice, slice, slice]:

@@ -18,7 +18,7 @@ from InnerEarAILib.networks.dual_head_unet import DualHeadUNetConfig
 from InnerEarAILib.preprocessing import resample
 from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.segmenter import SegmenterOptions, segment
-from InnerEarAILib.volume import InputError, Volume
+from InnerEarAILib.volume import Grid, InputError, Volume
 from library.painted_ear import PaintedEar, ReadingNetwork, grid_round, scan
 from library.reading_models import CARD, LOCATOR, install, marks
 
@@ -186,6 +186,21 @@ def test_a_mark_beside_an_ear_is_not_a_second_ear(straight, monkeypatch):
     middle = np.array(CENTRE)
     monkeypatch.setattr(segmenter, "locate_ears", marks(middle - [3, 0, 2], middle - [12, -8, 8]))
     assert len(segment(straight, SegmenterOptions(preset="fast")).ears) == 1
+
+
+def test_an_ear_that_one_region_cuts_off_and_another_shows_whole_comes_once_and_whole(straight, monkeypatch):
+    (whole,) = segment(straight, SegmenterOptions(preset="fast")).ears
+    beside, round_it = (
+        Grid.cube_round(np.array(CENTRE) + off, CARD.spacing_mm, CARD.region_voxels) for off in ((0, 0, -10), (0, 0, 0))
+    )
+    monkeypatch.setattr(segmenter, "SAME_EAR_MM", 5.0)
+    for regions in ((beside, round_it), (round_it, beside)):
+        looked_at = iter(regions)
+        monkeypatch.setattr(segmenter._Route, "_region_centred_on_ear", lambda route, mark, at=looked_at: next(at))
+        monkeypatch.setattr(segmenter, "locate_ears", marks(CENTRE, CENTRE))
+        monkeypatch.setattr(segmenter, "is_inner_ear", lambda *drawn: True)
+        (ear,) = segment(straight, SegmenterOptions(preset="fast")).ears
+        assert ear.quality.volume_mm3 == pytest.approx(whole.quality.volume_mm3, rel=0.05)
 
 
 def test_marks_that_are_no_ear_do_not_push_ears_out(head, monkeypatch):
