@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from InnerEarAILib.networks.methods import DUAL_HEAD_UNET, METHODS, gives_landmarks
 from InnerEarAILib.preprocessing import CLIP_QUANTILES
 from InnerEarAILib.scan_checks import LEAST_EXTENT_MM
+from InnerEarAILib.whole_files import replacing
 
 if TYPE_CHECKING:
     import torch
@@ -265,9 +266,7 @@ def save_model(directory: Path | str, card: ModelCard, network: nn.Module) -> Mo
         weights_sha256=hashlib.sha256(content).hexdigest(),
         directory=root / card.name,
     )
-    text = json.dumps(written.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    _card_from_values(json.loads(text), root / card.name)
-
+    text = _checked_text(written)
     root.mkdir(parents=True, exist_ok=True)
     workshop = Path(tempfile.mkdtemp(prefix=f".{card.name}-", dir=root))
     try:
@@ -279,6 +278,26 @@ def save_model(directory: Path | str, card: ModelCard, network: nn.Module) -> Mo
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
     return written
+
+
+def save_card(card: ModelCard) -> None:
+    """Writes the card of an installed model, whole or not at all; the weights and what else lies beside it stay.
+
+    Args:
+        card: as read from the store, with other figures or words.
+
+    Raises:
+        ModelError: if the card's values are not allowed.
+    """
+    text = _checked_text(card)
+    with replacing(card.directory / CARD_FILE) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+def _checked_text(card: ModelCard) -> str:
+    text = json.dumps(card.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    _card_from_values(json.loads(text), card.directory)
+    return text
 
 
 def _swap_in(fresh: Path, target: Path, aside: Path) -> None:

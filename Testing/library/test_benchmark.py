@@ -177,11 +177,17 @@ def test_a_format_that_gives_the_same_ear_comes_onto_the_card(store, monkeypatch
     assert measured == Agreement("bfloat16", measured.device, 1, 1.0, 0.0, pytest.approx(1.0))
     assert measured.holds
     before = load_card("clinical", store)
-    updated_card(before, [measured], store)
+    page = before.directory / "MODEL_CARD.md"
+    page.write_text("old words\n## Evaluation\n\n| group | DSC |\n", encoding="utf-8")
+    updated_card(before, [measured])
     after = load_card("clinical", store)
     assert after.agreeing_precisions == ("float32", "bfloat16")
     assert after.figures["agreement"]["bfloat16"]["least_dice"] == 1.0
     assert after.weights_sha256 == before.weights_sha256
+    words, _, tables = page.read_text(encoding="utf-8").partition("## Evaluation\n")
+    assert "Number formats that give the same ear: float32, bfloat16" in words
+    assert "old words" not in words
+    assert tables == "\n| group | DSC |\n"
 
 
 @pytest.mark.parametrize("trouble", ["shape", "landmark", "uncertainty", "side"])
@@ -200,7 +206,7 @@ def test_a_format_that_changes_the_ear_goes_from_the_card(trouble, store, monkey
     card = replace(load_card("clinical", store), agreeing_precisions=("float32", "bfloat16"))
     (measured,) = measured_agreements(card, [Volume(voxels, np.eye(4))], "cpu")
     assert not measured.holds
-    assert updated_card(card, [measured], store).agreeing_precisions == ("float32",)
+    assert updated_card(card, [measured]).agreeing_precisions == ("float32",)
 
 
 @pytest.mark.parametrize("finds", ["float32", "bfloat16"])

@@ -12,7 +12,8 @@ from InnerEarAILib.evaluation import command
 from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, TrueEar
 from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES
 from InnerEarAILib.evaluation.evaluate import Outcome, evaluate, judged_model, judged_route, middle_deviation
-from InnerEarAILib.evaluation.model_figures import card_figures, network_size, readable_card, updated_card
+from InnerEarAILib.evaluation.model_figures import card_figures
+from InnerEarAILib.evaluation.model_page import network_size, readable_card, updated_card
 from InnerEarAILib.evaluation.tables import deviations, usual_standard_deviation
 from InnerEarAILib.landmark_files import write_landmarks
 from InnerEarAILib.model_store import ModelCard, load_card, load_network, save_model
@@ -169,7 +170,7 @@ def outcome_with_usual_ears(tmp_path):
 
 def test_a_cards_figures_are_replaced_and_its_weights_are_not(tmp_path, store):
     before = load_card("tiny", store)
-    written = updated_card(before, outcome_with_usual_ears(tmp_path), store)
+    written = updated_card(before, outcome_with_usual_ears(tmp_path))
     again = load_card("tiny", store)
     assert again.weights_sha256 == before.weights_sha256 == written.weights_sha256
     assert again.figures["validation_dice"] == 0.8
@@ -180,7 +181,7 @@ def test_a_cards_figures_are_replaced_and_its_weights_are_not(tmp_path, store):
     for word in (again.weights_sha256, "Apache-2.0", "Intended use", "For tests.", "Nothing: random weights.", "DSC"):
         assert word in page
     assert "of 20 normal drawn ears" in page
-    updated_card(again, outcome_with_usual_ears(tmp_path), store)
+    updated_card(again, outcome_with_usual_ears(tmp_path))
     assert load_card("tiny", store).figures == again.figures
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from InnerEarAILib.ear_result import EarResult, ScanResult
+from InnerEarAILib.evaluation.model_page import refresh_page
 from InnerEarAILib.inference.device import PRECISIONS, choose_device, choose_precision, describe_device
-from InnerEarAILib.model_store import CARD_FILE, ModelCard, load_network, save_model
+from InnerEarAILib.model_store import CARD_FILE, ModelCard, save_card
 from InnerEarAILib.preprocessing import resample
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.segmenter import segment
@@ -109,13 +110,15 @@ def measured_agreements(
     return agreements
 
 
-def updated_card(card: ModelCard, agreements: Sequence[Agreement], root: Path) -> ModelCard:
-    """Writes into a model's card which number formats agree, and the figures; the card is whole or as it was.
+def updated_card(card: ModelCard, agreements: Sequence[Agreement]) -> ModelCard:
+    """Writes into a model's card, and the page beside it, which number formats agree; each whole or as it was.
 
     Args:
         card: as read from the store; formats that were not measured now stay as they are on it.
         agreements: as measured.
-        root: the store.
+
+    Returns:
+        The card as written, with the figures of the agreements; the weights are not touched.
     """
     judged = {agreement.precision: agreement.holds for agreement in agreements}
     agreeing = tuple(
@@ -132,7 +135,10 @@ def updated_card(card: ModelCard, agreements: Sequence[Agreement], root: Path) -
         for agreement in agreements
     }
     figures = {**card.figures, AGREEMENT_KEY: {**card.figures.get(AGREEMENT_KEY, {}), **measured}}
-    return save_model(root, replace(card, agreeing_precisions=agreeing, figures=figures), load_network(card))
+    written = replace(card, agreeing_precisions=agreeing, figures=figures)
+    save_card(written)
+    refresh_page(written)
+    return written
 
 
 def _store(card: ModelCard, precision: str, root: Path) -> Path:

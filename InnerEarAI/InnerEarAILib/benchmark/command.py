@@ -69,11 +69,11 @@ def run_benchmark_command(chosen: argparse.Namespace) -> int:
     except DeviceError as error:
         raise InputError(str(error)) from error
     if chosen.agreement:
-        return _measure_agreement(chosen, card, models)
+        return _measure_agreement(chosen, card)
     return _measure_speed(chosen, card, models, device)
 
 
-def _measure_agreement(chosen: argparse.Namespace, card: Any, models: Path) -> int:
+def _measure_agreement(chosen: argparse.Namespace, card: Any) -> int:
     from InnerEarAILib.benchmark.agreement import measured_agreements, updated_card
     from InnerEarAILib.benchmark.scans import drawn_ears
 
@@ -81,7 +81,7 @@ def _measure_agreement(chosen: argparse.Namespace, card: Any, models: Path) -> i
     for agreement in agreements:
         _say(f"{card.name}: {agreement}")
     if chosen.update:
-        written = updated_card(card, agreements, models)
+        written = updated_card(card, agreements)
         _say(f"The card of {written.name} says: {', '.join(written.agreeing_precisions)}.")
     return EXIT_DONE
 

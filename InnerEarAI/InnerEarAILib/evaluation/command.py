@@ -146,7 +146,7 @@ def run_evaluate_command(chosen: argparse.Namespace, judge: Callable | None = No
         outcomes.append(replace(outcome, taught=allowed.taught, validated=allowed.validated))
         files = write_report(chosen.output, outcomes)
     if chosen.update:
-        _update(cards[0], outcomes[0], chosen)
+        _update(cards[0], outcomes[0])
     return _closed(outcomes, files, chosen.output)
 
 
@@ -244,13 +244,12 @@ def _recipes(chosen: argparse.Namespace, card: Any, device: str) -> Any:
     return renamed_apart(recipes)
 
 
-def _update(card: Any, outcome: Any, chosen: argparse.Namespace) -> None:
-    from InnerEarAILib.evaluation.model_figures import READABLE_CARD, updated_card
-    from InnerEarAILib.model_store import default_directory
+def _update(card: Any, outcome: Any) -> None:
+    from InnerEarAILib.evaluation.model_page import READABLE_CARD, updated_card
 
     if not outcome.figures:
         raise InputError("There are no figures yet to be written into the card; allow more --minutes.")
-    written = updated_card(card, outcome, chosen.models or default_directory())
+    written = updated_card(card, outcome)
     _say(f"The card of {written.name} has the figures of {len(outcome.figures)} scans; see also its {READABLE_CARD}.")
 
 

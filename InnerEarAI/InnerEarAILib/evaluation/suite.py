@@ -31,14 +31,14 @@ _USUAL_COUNTS = {NORMAL_GROUPS[0]: 16, NORMAL_GROUPS[1]: 12, NORMAL_GROUPS[2]: 1
 
 _EARS = (
     # scanner, state, variant, group, counts by plan
-    ("multi_slice", "fresh", "normal", NORMAL_GROUPS[0], (2, 6, 2, 6)),
+    ("multi_slice", "fresh", "normal", NORMAL_GROUPS[0], (2, 16, 2, 6)),
     ("cone_beam", "fresh", "normal", NORMAL_GROUPS[1], (0, 4, 0, 3)),
     ("flat_panel", "fresh", "normal", NORMAL_GROUPS[2], (1, 5, 0, 3)),
     ("flat_panel", "dry", "normal", "flat-panel, dry", (0, 2, 0, 1)),
     ("flat_panel", "embalmed", "normal", "flat-panel, embalmed", (0, 2, 0, 1)),
     ("flat_panel", "embedded", "normal", "flat-panel, embedded", (0, 2, 0, 1)),
     ("multi_slice", "fresh", "otosclerosis", "multi-slice, otosclerosis", (1, 2, 0, 1)),
-    ("multi_slice", "fresh", "ossification", "multi-slice, ossification", (0, 4, 0, 1)),
+    ("multi_slice", "fresh", "ossification", "multi-slice, ossification", (0, 8, 0, 1)),
     ("multi_slice", "fresh", "incomplete_partition", "multi-slice, incomplete partition", (0, 4, 0, 1)),
     ("thick_slice", "fresh", "normal", "thick-slice, fresh", (0, 4, 0, 1)),
 )
@@ -69,7 +69,7 @@ def suite(
     Args:
         model_spacing_mm: of the model, which decides how finely scans are drawn.
         role: of the model; a locator is judged on more heads and scans without an ear.
-        quick: six scans instead of about ninety.
+        quick: six scans instead of about a hundred.
         device: where the drawing is done.
     """
     plan = _PLANS[role, quick]
