@@ -287,11 +287,14 @@ def save_card(card: ModelCard) -> None:
         card: as read from the store, with other figures or words.
 
     Raises:
-        ModelError: if the card's values are not allowed.
+        ModelError: if the card's values are not allowed, or it cannot be written.
     """
     text = _checked_text(card)
-    with replacing(card.directory / CARD_FILE) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+    try:
+        with replacing(card.directory / CARD_FILE) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ModelError(f"{CARD_FILE} cannot be written to {card.directory} ({error.strerror}).") from error
 
 
 def _checked_text(card: ModelCard) -> str:

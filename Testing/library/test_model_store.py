@@ -1,5 +1,6 @@
 """The model store: what is written comes back; what is damaged is refused in one sentence."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from InnerEarAILib.model_store import (
     list_models,
     load_card,
     load_network,
+    save_card,
     save_model,
 )
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
@@ -220,20 +222,52 @@ def test_saving_again_replaces_the_model(store):
     assert [path.name for path in store.iterdir()] == ["tiny"]
 
 
-def test_a_failed_save_leaves_the_old_model_and_nothing_else(store, monkeypatch):
+@pytest.fixture
+def full_disk(store, monkeypatch):
+    """The disk is full once the store is filled."""
     write_text = Path.write_text
 
-    def full_disk(path, *given, **named):
+    def write_unless_a_card(path, *given, **named):
         if path.name == "model.json":
-            raise OSError("No space left on device")
+            raise OSError(errno.ENOSPC, "No space left on device")
         return write_text(path, *given, **named)
 
-    monkeypatch.setattr(Path, "write_text", full_disk)
+    monkeypatch.setattr(Path, "write_text", write_unless_a_card)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_failed_save_leaves_the_old_model_and_nothing_else(store):
     with pytest.raises(OSError, match="No space"):
         save_model(store, card(version="2"), small_network(seed=6))
     assert load_card("tiny", store).version == "1"
     load_network(load_card("tiny", store))
     assert [path.name for path in store.iterdir()] == ["tiny"]
+
+
+def test_a_card_is_rewritten_and_what_lies_beside_it_stays(store):
+    before = load_card("tiny", store)
+    (before.directory / "MODEL_CARD.md").write_text("A page.")
+    beside = {path.name: path.read_bytes() for path in before.directory.iterdir() if path.name != "model.json"}
+    save_card(replace(before, limits="Other words."))
+    assert load_card("tiny", store) == replace(before, limits="Other words.")
+    left = {path.name: path.read_bytes() for path in before.directory.iterdir() if path.name != "model.json"}
+    assert left == beside
+
+
+def test_a_card_that_is_not_allowed_is_not_written(store):
+    before = load_card("tiny", store)
+    with pytest.raises(ModelError):
+        save_card(replace(before, spacing_mm=-1.0))
+    assert load_card("tiny", store) == before
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_card_that_cannot_be_written_is_as_it_was(store):
+    before = load_card("tiny", store)
+    with pytest.raises(ModelError, match=r"cannot be written to .*No space left"):
+        save_card(replace(before, limits="Other words."))
+    assert load_card("tiny", store) == before
+    assert {path.name for path in before.directory.iterdir()} == {"model.json", "weights.safetensors"}
 
 
 def test_the_environment_names_the_store(store, monkeypatch):
