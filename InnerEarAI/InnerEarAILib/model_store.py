@@ -283,9 +283,6 @@ def save_model(directory: Path | str, card: ModelCard, network: nn.Module) -> Mo
 def save_card(card: ModelCard) -> None:
     """Writes the card of an installed model, whole or not at all; the weights and what else lies beside it stay.
 
-    Args:
-        card: as read from the store, with other figures or words.
-
     Raises:
         ModelError: if the card's values are not allowed, or it cannot be written.
     """
