@@ -7,7 +7,7 @@ from typing import Literal
 
 from InnerEarAILib.inference.device import DeviceError
 from InnerEarAILib.inference.memory import is_out_of_memory
-from InnerEarAILib.model_store import ModelError
+from InnerEarAILib.model_card import ModelError
 from InnerEarAILib.progress import Cancelled
 from InnerEarAILib.volume import InputError
 

@@ -37,7 +37,8 @@ from InnerEarAILib.inference.predictor import Prediction, predict
 from InnerEarAILib.inference.quality import assess, is_inner_ear, mean_standard_deviation, reaches_end
 from InnerEarAILib.inference.sides import with_sides
 from InnerEarAILib.inference.warm_up import warm_up
-from InnerEarAILib.model_store import ModelError, choose_model, find_card, list_models, load_card, load_network
+from InnerEarAILib.model_card import ModelError
+from InnerEarAILib.model_store import choose_model, find_card, list_models, load_card, load_network
 from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.scan_checks import check_scan, without_padding

@@ -17,7 +17,8 @@ import numpy as np
 from InnerEarAILib.inference.calibration import Speed
 from InnerEarAILib.inference.known_speeds import remember, speeds_of
 from InnerEarAILib.inference.tiling import locator_blocks, tile_volume
-from InnerEarAILib.model_store import ModelCard, choose_model, find_card, list_models, load_card
+from InnerEarAILib.model_card import ModelCard
+from InnerEarAILib.model_store import choose_model, find_card, list_models, load_card
 from InnerEarAILib.preprocessing import lattice_grid
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.scan_checks import check_size, check_spacing

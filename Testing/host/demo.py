@@ -23,7 +23,7 @@ from host.runtime import Host
 from InnerEarAILib.ear_result import ScanResult
 from InnerEarAILib.failures import EXIT_DONE, failure_of
 from InnerEarAILib.landmark_files import landmark_description, write_json
-from InnerEarAILib.model_store import ModelError
+from InnerEarAILib.model_card import ModelError
 from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.result_files import NOTICE, result_summary
 from InnerEarAILib.scan_files import read_volume

@@ -10,7 +10,7 @@ from torch import nn
 
 from InnerEarAILib import segmenter
 from InnerEarAILib.inference.locator import EarCandidate
-from InnerEarAILib.model_store import ModelCard, ModelError
+from InnerEarAILib.model_card import ModelCard, ModelError
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNetConfig
 from library.painted_ear import ReadingNetwork
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from InnerEarAILib import cli
-from InnerEarAILib.model_store import ModelError
+from InnerEarAILib.model_card import ModelError
 from InnerEarAILib.progress import Cancelled
 from InnerEarAILib.scan_files import write_volume
 from InnerEarAILib.volume import InputError

@@ -30,7 +30,7 @@ from InnerEarAILib.evaluation.report import write_report
 from InnerEarAILib.evaluation.tables import is_flagged, orientation_changes, tables
 from InnerEarAILib.landmark_files import write_landmarks
 from InnerEarAILib.landmarks import LANDMARK_NAMES
-from InnerEarAILib.model_store import ModelError
+from InnerEarAILib.model_card import ModelError
 from InnerEarAILib.preprocessing import resample
 from InnerEarAILib.scan_files import write_volume
 from InnerEarAILib.volume import InputError, Volume

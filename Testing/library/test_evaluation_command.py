@@ -16,7 +16,8 @@ from InnerEarAILib.evaluation.model_figures import card_figures
 from InnerEarAILib.evaluation.model_page import network_size, readable_card, updated_card
 from InnerEarAILib.evaluation.tables import deviations, usual_standard_deviation
 from InnerEarAILib.landmark_files import write_landmarks
-from InnerEarAILib.model_store import ModelCard, load_card, load_network, save_model
+from InnerEarAILib.model_card import ModelCard
+from InnerEarAILib.model_store import load_card, load_network, save_model
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
 from InnerEarAILib.scan_files import read_volume, write_volume
 from InnerEarAILib.training.seen_scans import scan_sha256

@@ -23,7 +23,8 @@ from InnerEarAILib.evaluation.published import published_dice, published_landmar
 from InnerEarAILib.evaluation.regions import RegionJudge, region_grid
 from InnerEarAILib.evaluation.report import write_report
 from InnerEarAILib.evaluation.taught import contrast_reference, views_taught
-from InnerEarAILib.model_store import ModelCard, load_card
+from InnerEarAILib.model_card import ModelCard
+from InnerEarAILib.model_store import load_card
 from InnerEarAILib.preprocessing import resample
 from InnerEarAILib.training.configuration import read_configuration
 from InnerEarAILib.training.data_source import with_manifest

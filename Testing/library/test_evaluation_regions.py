@@ -24,7 +24,8 @@ from InnerEarAILib.evaluation.report import write_report
 from InnerEarAILib.evaluation.surfaces import can_draw, surface_picture
 from InnerEarAILib.inference.postprocessing import fine_probability, labyrinth_mask
 from InnerEarAILib.landmarks import LANDMARK_NAMES
-from InnerEarAILib.model_store import ModelCard, load_card, save_model
+from InnerEarAILib.model_card import ModelCard
+from InnerEarAILib.model_store import load_card, save_model
 from InnerEarAILib.networks.autocasnet import AutoCasNet, AutoCasNetConfig
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig, NetworkOutput
 from InnerEarAILib.preprocessing import normalise, resample

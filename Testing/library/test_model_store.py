@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from InnerEarAILib import model_store
+from InnerEarAILib.model_card import ModelCard, ModelError
 from InnerEarAILib.model_store import (
-    ModelCard,
-    ModelError,
     choose_model,
     default_directory,
     find_card,

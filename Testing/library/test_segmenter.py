@@ -13,7 +13,7 @@ from InnerEarAILib import segmenter
 from InnerEarAILib.contrast_matching import CONTRAST_KEY, DRAWN_EARS, ContrastReference
 from InnerEarAILib.inference import device
 from InnerEarAILib.inference.locator import EarCandidate
-from InnerEarAILib.model_store import ModelError
+from InnerEarAILib.model_card import ModelError
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNetConfig
 from InnerEarAILib.preprocessing import resample
 from InnerEarAILib.progress import Cancelled, Progress

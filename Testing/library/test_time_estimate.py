@@ -18,7 +18,8 @@ from InnerEarAILib.inference import known_speeds
 from InnerEarAILib.inference.calibration import Speed, calibrate
 from InnerEarAILib.inference.predictor import predict
 from InnerEarAILib.inference.tiling import tile_volume
-from InnerEarAILib.model_store import ModelError, load_card, load_network, save_model
+from InnerEarAILib.model_card import ModelError
+from InnerEarAILib.model_store import load_card, load_network, save_model
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.segmenter import SegmenterOptions

@@ -17,7 +17,8 @@ import numpy as np
 from InnerEarAILib.ear_result import EarResult, ScanResult
 from InnerEarAILib.evaluation.model_page import refresh_page
 from InnerEarAILib.inference.device import PRECISIONS, choose_device, choose_precision, describe_device
-from InnerEarAILib.model_store import CARD_FILE, ModelCard, save_card
+from InnerEarAILib.model_card import CARD_FILE, ModelCard
+from InnerEarAILib.model_store import save_card
 from InnerEarAILib.preprocessing import resample
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.segmenter import segment

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from InnerEarAILib.inference.augmentation import choose_views
 from InnerEarAILib.inference.predictor import predict
 from InnerEarAILib.inference.tiling import tile_volume
-from InnerEarAILib.model_store import ModelCard
+from InnerEarAILib.model_card import ModelCard
 
 OURS, MONAI, MONAI_HALF, LOOP = "predictor", "MONAI", "MONAI, half precision", "plain loop"
 

@@ -22,7 +22,8 @@ from InnerEarAILib.benchmark.measurement import (
 )
 from InnerEarAILib.inference.device import choose_precision
 from InnerEarAILib.inference.tiling import locator_blocks, tile_volume
-from InnerEarAILib.model_store import ModelCard, load_card, load_network
+from InnerEarAILib.model_card import ModelCard
+from InnerEarAILib.model_store import load_card, load_network
 from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.result_files import write_results

@@ -31,7 +31,8 @@ from InnerEarAILib.evaluation.metrics import NAN
 from InnerEarAILib.failures import failure_of
 from InnerEarAILib.inference.quality import mean_standard_deviation
 from InnerEarAILib.landmark_files import write_json
-from InnerEarAILib.model_store import ModelCard, ModelError, list_models, load_network
+from InnerEarAILib.model_card import ModelCard, ModelError
+from InnerEarAILib.model_store import list_models, load_network
 from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
 from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.volume import InputError, Volume

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from InnerEarAILib.evaluation.cases import CaseRecipe
-from InnerEarAILib.model_store import ModelCard
+from InnerEarAILib.model_card import ModelCard
 from InnerEarAILib.training.seen_scans import ScanList, SeenScans
 from InnerEarAILib.volume import InputError
 

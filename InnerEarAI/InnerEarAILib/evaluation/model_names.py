@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from InnerEarAILib.model_store import ModelCard
+from InnerEarAILib.model_card import ModelCard
 
 RUN_PARTS = ("best", "last")
 """Folders of a run that hold models."""

@@ -11,7 +11,8 @@ from InnerEarAILib.evaluation.model_figures import EVALUATION_KEY, USUAL_KEY, ca
 from InnerEarAILib.evaluation.phantom_cases import TRUTH_SPACING_MM
 from InnerEarAILib.evaluation.report import write_text
 from InnerEarAILib.evaluation.tables import reported, tables
-from InnerEarAILib.model_store import ModelCard, load_network, save_card
+from InnerEarAILib.model_card import ModelCard
+from InnerEarAILib.model_store import load_network, save_card
 from InnerEarAILib.networks.methods import ARCHITECTURES, draws_heatmaps, gives_landmarks
 
 READABLE_CARD = "MODEL_CARD.md"

@@ -12,7 +12,7 @@ from InnerEarAILib.evaluation.evaluate import Outcome
 from InnerEarAILib.evaluation.held_out import VALIDATION_GROUP
 from InnerEarAILib.evaluation.metrics import mean_of_all
 from InnerEarAILib.evaluation.model_names import RUN_PARTS
-from InnerEarAILib.model_store import ModelCard
+from InnerEarAILib.model_card import ModelCard
 from InnerEarAILib.training.export import PROTOCOL_KEY
 from InnerEarAILib.volume import InputError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from InnerEarAILib.model_store import ModelCard
+from InnerEarAILib.model_card import ModelCard
 from InnerEarAILib.networks.methods import network_config
 from InnerEarAILib.training.configuration import read_configuration
 from InnerEarAILib.training.data_source import with_manifest

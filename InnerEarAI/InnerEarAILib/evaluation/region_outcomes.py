@@ -16,7 +16,7 @@ from InnerEarAILib.evaluation.regions import Contrast, RegionJudge, curves_of_ca
 from InnerEarAILib.evaluation.surfaces import can_draw, embedded, surface_picture
 from InnerEarAILib.evaluation.tables import by_group
 from InnerEarAILib.evaluation.taught import views_taught
-from InnerEarAILib.model_store import ModelCard
+from InnerEarAILib.model_card import ModelCard
 
 CURVES_FILE = "curves.png"
 

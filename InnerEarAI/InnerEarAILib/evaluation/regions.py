@@ -26,7 +26,8 @@ from InnerEarAILib.inference.postprocessing import fine_probability, labyrinth_m
 from InnerEarAILib.inference.predictor import Prediction, predict
 from InnerEarAILib.inference.quality import mean_standard_deviation
 from InnerEarAILib.landmarks import LANDMARK_NAMES, decode_heatmap
-from InnerEarAILib.model_store import ModelCard, load_network
+from InnerEarAILib.model_card import ModelCard
+from InnerEarAILib.model_store import load_network
 from InnerEarAILib.preprocessing import normalise, resample
 from InnerEarAILib.volume import Grid, InputError, Volume
 

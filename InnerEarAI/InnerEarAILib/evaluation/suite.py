@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, turned
 from InnerEarAILib.evaluation.phantom_cases import PhantomRecipe, described, drawn_phantom, finest_useful_mm
-from InnerEarAILib.model_store import Role
+from InnerEarAILib.model_card import Role
 from InnerEarAILib.phantom.scanner import ScannerKind
 
 NORMAL_GROUPS = ("multi-slice, fresh", "cone-beam, fresh", "flat-panel, fresh")

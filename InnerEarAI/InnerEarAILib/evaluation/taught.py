@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from InnerEarAILib.contrast_matching import DRAWN_EARS, ContrastReference
-from InnerEarAILib.model_store import ModelCard
+from InnerEarAILib.model_card import ModelCard
 from InnerEarAILib.training.augmentation import AUGMENTATIONS
 from InnerEarAILib.training.export import PROTOCOL_KEY
 from InnerEarAILib.training.seen_scans import ScanList, SeenScans

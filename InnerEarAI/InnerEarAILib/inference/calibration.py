@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from InnerEarAILib.model_store import ModelCard, load_network
+from InnerEarAILib.model_card import ModelCard
+from InnerEarAILib.model_store import load_network
 
 if TYPE_CHECKING:
     import torch

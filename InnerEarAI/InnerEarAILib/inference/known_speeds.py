@@ -14,7 +14,7 @@ from typing import Any
 
 from InnerEarAILib import __version__
 from InnerEarAILib.inference.calibration import Speed, calibrate
-from InnerEarAILib.model_store import ModelCard
+from InnerEarAILib.model_card import ModelCard
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.whole_files import replacing
 

@@ -24,7 +24,7 @@ from InnerEarAILib.inference.execution import (
     usual_batch_size,
 )
 from InnerEarAILib.inference.tiling import locator_blocks
-from InnerEarAILib.model_store import ModelCard
+from InnerEarAILib.model_card import ModelCard
 from InnerEarAILib.preprocessing import CLIP_QUANTILES, lattice_grid, normalise, resample
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.volume import Grid, InputError, Volume

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from InnerEarAILib.inference.predictor import predict
-from InnerEarAILib.model_store import ModelCard
+from InnerEarAILib.model_card import ModelCard
 
 
 def warm_up(network: nn.Module, card: ModelCard, device: torch.device) -> threading.Thread | None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from InnerEarAILib import __version__
-from InnerEarAILib.model_store import ModelCard, ModelError, choose_model, list_models
+from InnerEarAILib.model_card import ModelCard, ModelError
+from InnerEarAILib.model_store import choose_model, list_models
 from InnerEarAILib.segmenter_options import SegmenterOptions
 from InnerEarAILib.time_estimate import Speed, estimated_seconds
 from InnerEarAILib.volume import Grid

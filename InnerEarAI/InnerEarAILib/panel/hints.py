@@ -6,7 +6,7 @@ from typing import Literal
 
 from slicer.i18n import tr as _
 
-from InnerEarAILib.model_store import ModelCard
+from InnerEarAILib.model_card import ModelCard
 from InnerEarAILib.panel.computer import Computer
 from InnerEarAILib.panel.run import Run
 from InnerEarAILib.segmenter_options import SegmenterOptions

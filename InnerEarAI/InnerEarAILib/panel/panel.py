@@ -11,7 +11,8 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
-from InnerEarAILib.model_store import ModelError, list_models
+from InnerEarAILib.model_card import ModelError
+from InnerEarAILib.model_store import list_models
 from InnerEarAILib.mrml import ATTRIBUTE_PREFIX, volume_from_node
 from InnerEarAILib.panel import hints
 from InnerEarAILib.panel.computer import chosen_card

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from InnerEarAILib import __version__
 
 if TYPE_CHECKING:
-    from InnerEarAILib.model_store import ModelCard
+    from InnerEarAILib.model_card import ModelCard
     from InnerEarAILib.training.configuration import TrainingConfig
 
 CONFIGURATIONS = tuple(sorted(file.stem for file in (Path(__file__).parent / "configurations").glob("*.toml")))
@@ -49,7 +49,8 @@ def add_train_command(subparsers: argparse._SubParsersAction) -> None:
 def run_train_command(arguments: argparse.Namespace) -> int:
     """Trains as the parsed arguments ask; returns the exit code: 0 done, 2 bad input, 130 cancelled."""
     from InnerEarAILib.inference.device import DeviceError, choose_device
-    from InnerEarAILib.model_store import ModelError, find_card, load_network
+    from InnerEarAILib.model_card import ModelError
+    from InnerEarAILib.model_store import find_card, load_network
     from InnerEarAILib.training.configuration import (
         ConfigurationError,
         as_configuration_errors,

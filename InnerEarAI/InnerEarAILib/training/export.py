@@ -14,7 +14,8 @@ from torch import nn
 
 from InnerEarAILib import __version__
 from InnerEarAILib.contrast_matching import CONTRAST_KEY, ContrastReference
-from InnerEarAILib.model_store import ModelCard, save_model
+from InnerEarAILib.model_card import ModelCard
+from InnerEarAILib.model_store import save_model
 from InnerEarAILib.training.configuration import TrainingConfig
 from InnerEarAILib.training.data_source import TrainingData, data_of
 from InnerEarAILib.training.manifest_dataset import ManifestSource, load_case
