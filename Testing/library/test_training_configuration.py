@@ -143,6 +143,7 @@ scanners = { multi_slice = 1.0 }
         ("[loss]\nheatmap_weight = -1", "heatmap_weight must be at least 0, got -1"),
         ("[loss]\nsupervision_weights = []", "supervision_weights must begin with a number above 0"),
         ("[loss]\nheatmap_weight = 0\nsegmentation_weight = 0", "cannot both be 0"),
+        ("[loss]\ncross_entropy_weight = -1", "cross_entropy_weight must be at least 0"),
         ("[heatmaps]\nshedule = 'beta'", "[heatmaps] has the unknown entry shedule; known are milestones, schedule"),
         ("[heatmaps]\nschedule = 'beta'\nmilestones = [[0, 1, 8]]", "give one of them"),
         ("[heatmaps]\nmilestones = [[0, 1]]", "milestones must be a list of lists of 3 numbers, got "),

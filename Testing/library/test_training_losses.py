@@ -63,6 +63,11 @@ def test_segmentation_loss_is_the_hand_computed_one(kind, expected):
     assert segmentation_loss(kind)(PREDICTED, TRUTH).item() == pytest.approx(expected, abs=1e-4)
 
 
+def test_cross_entropy_can_weigh_more_beside_dice():
+    loss = segmentation_loss("dice_bce", cross_entropy_weight=10)
+    assert loss(PREDICTED, TRUTH).item() == pytest.approx(SOFT_DICE + 10 * CROSS_ENTROPY, abs=1e-4)
+
+
 @given(st.floats(0.05, 0.95), st.floats(0.05, 0.95))
 def test_dice_is_smallest_at_the_soft_truth(share, other):
     truth = two_voxels(share, 0.5)
@@ -118,7 +123,7 @@ def test_total_is_the_weighted_sum_over_heads_and_terminals():
         segmentation_terminals=(torch.ones(1, 1, 4, 4, 4),),
         heatmap_terminals=(torch.ones(1, 3, 4, 4, 4),),
     )
-    config = LossConfig("bce", 2.0, 10.0, (3.0, 1.0))
+    config = LossConfig("bce", segmentation_weight=2.0, heatmap_weight=10.0, supervision_weights=(3.0, 1.0))
     terms = JointLoss(config)(output, batch, shape)
     full = 2 * math.log(2) + 10 * float(heatmap_truth(batch.landmarks_kji, (8, 8, 8), shape, 1, CPU).pow(2).mean())
     low_truth = heatmap_truth(batch.landmarks_kji, (4, 4, 4), shape, 2, CPU)
@@ -137,6 +142,8 @@ def test_single_task_loss_ignores_the_other_head():
     )
     terms = JointLoss(LossConfig("bce"))(output, batch, HeatmapShape(1, 2))
     assert terms.total.item() == pytest.approx(math.log(2))
+    weighted = JointLoss(LossConfig("dice_bce", cross_entropy_weight=10))(output, batch, HeatmapShape(1, 2))
+    assert weighted.total.item() == pytest.approx(0.5 + 10 * math.log(2))
 
 
 def test_learning_rate_is_a_trapezoid():

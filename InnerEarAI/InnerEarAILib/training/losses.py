@@ -32,6 +32,9 @@ class LossConfig:
 
     Attributes:
         segmentation: which loss the segmentation head is trained with; the paper's is "dice_bce".
+        cross_entropy_weight: factor of the cross-entropy beside the Dice term of "dice_bce". A mean over all voxels is
+            small beside it, so that a piece of another channel taken for labyrinth costs little; 10 weighs such a piece
+            about as nnU-Net's "DC and top-10 %" loss does.
         segmentation_weight: factor of the segmentation term; 0 trains the heatmaps alone.
         heatmap_weight: factor of the heatmaps' mean squared error; 0 trains the segmentation alone. Landmarks fill few
             voxels, so that a mean over all voxels is small beside the Dice term; 64 brings both to the same size.
@@ -43,13 +46,14 @@ class LossConfig:
     """
 
     segmentation: SegmentationLoss = "dice_bce"
+    cross_entropy_weight: float = 1.0
     segmentation_weight: float = 1.0
     heatmap_weight: float = 64.0
     supervision_weights: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_at_least(0, self, "segmentation_weight", "heatmap_weight")
+        check_at_least(0, self, "cross_entropy_weight", "segmentation_weight", "heatmap_weight")
         if self.segmentation_weight + self.heatmap_weight == 0:
             raise ValueError("segmentation_weight and heatmap_weight cannot both be 0: nothing would be learnt")
         if not self.supervision_weights or self.supervision_weights[0] <= 0 or min(self.supervision_weights) < 0:
@@ -74,7 +78,7 @@ class LossTerms:
     heatmap: torch.Tensor
 
 
-def segmentation_loss(kind: SegmentationLoss) -> SegmentationTerm:
+def segmentation_loss(kind: SegmentationLoss, cross_entropy_weight: float = 1.0) -> SegmentationTerm:
     """A loss between logits and labyrinth shares, both (b, 1, n, n, n); float32, 0 at a perfect prediction for Dice.
 
     The Dice term is the soft Dice over the whole batch, in the form of Wang et al. 2023 (Dice semimetric losses): its
@@ -94,7 +98,7 @@ def segmentation_loss(kind: SegmentationLoss) -> SegmentationTerm:
 
     soft_dice = DiceLoss(sigmoid=True, batch=True, soft_label=True)
     kinds: dict[str, SegmentationTerm] = {
-        "dice_bce": lambda logits, truth: soft_dice(logits, truth) + cross_entropy(logits, truth),
+        "dice_bce": lambda logits, truth: soft_dice(logits, truth) + cross_entropy_weight * cross_entropy(logits, truth),
         "dice": soft_dice,
         "squared_dice": DiceLoss(sigmoid=True, batch=True, squared_pred=True),
         "log_cosh_dice": lambda logits, truth: torch.log(torch.cosh(soft_dice(logits, truth))),
@@ -154,7 +158,7 @@ class JointLoss:
 
     def __init__(self, config: LossConfig) -> None:
         self._config = config
-        self._segmentation = segmentation_loss(config.segmentation)
+        self._segmentation = segmentation_loss(config.segmentation, config.cross_entropy_weight)
 
     def __call__(self, output, batch: Batch, heatmap: HeatmapShape) -> LossTerms:
         """The loss of a NetworkOutput against its batch, with heatmaps of the given amplitude and spread.

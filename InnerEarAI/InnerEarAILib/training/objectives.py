@@ -116,7 +116,7 @@ class SliceObjective:
     def __init__(self, config: TrainingConfig, autocast: torch.autocast) -> None:
         self._autocast = autocast
         self.stages = len(config.network.planes)
-        self._loss = segmentation_loss(config.loss.segmentation)
+        self._loss = segmentation_loss(config.loss.segmentation, config.loss.cross_entropy_weight)
         self._slices = config.optimisation.slices
         self._contexts: OrderedDict[str, torch.Tensor] = OrderedDict()
 
