@@ -45,6 +45,8 @@ def method_figures(methods: Mapping[str, Sequence[CaseFigures]]) -> dict[str, st
 
 def _deviation_against_dice(cases: Sequence[CaseFigures]) -> str:
     """As Fig. 5c of Stebani et al. 2023."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
     groups = []
     for group, members in by_group(cases):
         points = [(ear.mean_standard_deviation, ear.dice) for case in members for ear in case.ears if ear.found]
@@ -60,7 +62,10 @@ def _deviation_against_dice(cases: Sequence[CaseFigures]) -> str:
             points[:, 0], points[:, 1], s=28, label=group, color=_colour(number), marker="osD^v<>"[number // 10 % 7]
         )
     axes.set_xscale("log")
-    axes.xaxis.set_minor_formatter("")  # labels of the minor ticks run into each other
+    # Powers of ten alone say little where all ears lie between two of them.
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("mean standard deviation per voxel")
     axes.set_ylabel("Dice")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
