@@ -120,7 +120,8 @@ def _add_segment_command(commands: Any) -> None:
         "segment",
         help="find the labyrinth and three landmarks of each ear",
         description="Finds the labyrinth, helicotrema, oval window and round window of each ear in CT scans.",
-        epilog="Exit codes: 0 done, 2 bad input or arguments, 3 no inner ear found, 130 cancelled.",
+        epilog="Exit codes: 0 done, 1 unexpected error or not enough memory, 2 bad input or arguments, "
+        "3 no inner ear found, 130 cancelled.",
     )
     parser.add_argument("scans", nargs="+", type=_path, metavar="SCAN", help="NRRD, NIfTI or MHA file, or DICOM folder")
     parser.add_argument("-o", "--output", required=True, type=_path, metavar="OUT", help="folder for the results")
@@ -128,9 +129,14 @@ def _add_segment_command(commands: Any) -> None:
         "--preset",
         choices=("paper", "standard", "fast"),
         default="standard",
-        help="paper: whole scan, ten views, raw output; standard: round each ear, ten views; fast: one view",
+        help="paper: whole scan, ten views, raw output; standard (default): round each ear, ten views; fast: one view",
     )
-    parser.add_argument("--model", default="auto", metavar="NAME", help="see “models”; default: by scan and device")
+    parser.add_argument(
+        "--model",
+        default="auto",
+        metavar="NAME",
+        help="a name that “models” lists, or a model's folder; default: by scan and device",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--ear", choices=("auto", "left", "right", "both"), default="auto", help="which ears are wanted"
@@ -147,7 +153,8 @@ def _add_segment_command(commands: Any) -> None:
     parser.add_argument(
         "--contrast-matching",
         action="store_true",
-        help="give the scan the histogram that the model was trained on, for specimens of unusual contrast",
+        help="for experiments: give the region the histogram that the model was trained on; on the specimens where it "
+        "was tried it made the result worse",
     )
     parser.add_argument("--series", type=int, metavar="N", help="DICOM series number, where a folder holds several")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results of the same name")

@@ -12,7 +12,10 @@ from InnerEarAILib.cli import main
 from InnerEarAILib.evaluation import phantom_cases
 from InnerEarAILib.evaluation.phantom_set import PhantomSet, draw_phantom_set
 
-SPACING_MM, TILE, EARS = 0.8, 28, 5
+SPACING_MM, TILE = 0.8, 28
+
+EARS, HELD_OUT = 13, 3
+"""Of four ears the 2D networks learn these alone, and miss another that is unlike them."""
 
 # bfloat16, since PyTorch has fast 3D convolutions for small networks on one thread in no other format. Heatmaps as wide
 # against the tile as the paper's are against 128 voxels: its spreads in voxels would fill this one.
@@ -33,7 +36,7 @@ workers = 0
 validate_every = 1000
 [data]
 kind = "manifest"
-validation_cases = 1
+validation_cases = {HELD_OUT}
 tiles = "whole"
 region_mm = {SPACING_MM * TILE}
 AUGMENTATION
@@ -44,12 +47,12 @@ widths = [8, 16, 24]
 
 @dataclass(frozen=True)
 class Expected:
-    """What a method reaches on the held-out ear.
+    """What a method reaches on the held-out ears.
 
     Attributes:
         iterations: of the training.
-        dice: at least; None for a method without a segmentation.
-        landmarks_mm: of the middle one of the three landmarks' errors, at most; None for a method without landmarks.
+        dice: mean, at least; None for a method without a segmentation.
+        landmarks_mm: of the middle one of all landmarks' errors, at most; None for a method without landmarks.
         learning_rate: of the plateau.
         augmentation: where it is not that of the configuration; rotations about all axes take longer to learn.
     """
@@ -99,12 +102,12 @@ def test_method_learns_an_ear_from_drawn_ears_and_comes_to_the_tables(tmp_path, 
     assert main(["train", str(path), "--data", str(drawn), "--device", "cpu", "-o", str(run)]) == 0
     chosen = ["--data", str(drawn), "--views", "1", "--device", "cpu", "-o", str(out)]
     assert main(["evaluate", "--model", str(run / "last" / method), *chosen]) == 0
-    (row,) = csv.DictReader((out / "cases.csv").read_text(encoding="utf-8").splitlines())
-    assert row["model"] == method
+    rows = list(csv.DictReader((out / "cases.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["model"] for row in rows] == [method] * HELD_OUT
     if expected.dice is not None:
-        assert float(row["dice"]) > expected.dice
-    assert (row["landmarks_mm"] != "") == (expected.landmarks_mm is not None)
+        assert statistics.mean(float(row["dice"]) for row in rows) > expected.dice
+    assert {row["landmarks_mm"] != "" for row in rows} == {expected.landmarks_mm is not None}
     if expected.landmarks_mm is not None:
-        errors = [float(row[f"{name}_mm"]) for name in ("helicotrema", "oval_window", "round_window")]
-        assert statistics.median(errors) < expected.landmarks_mm
+        names = ("helicotrema", "oval_window", "round_window")
+        assert statistics.median(float(row[f"{name}_mm"]) for row in rows for name in names) < expected.landmarks_mm
     assert f"{expected.iterations} iterations" in (out / "tables.md").read_text(encoding="utf-8").replace(",", "")

@@ -97,7 +97,7 @@ def test_the_model_is_named_with_what_it_was_trained_on(panel, scan):
     ui = panel.widget.ui
     assert ui.modelSelector.currentText == "Automatic (clinical)"
     assert ui.modelHint.text.startswith("clinical ")
-    assert "Trained on: Simulated" in ui.modelHint.text
+    assert "trained on simulated scans, not validated on patients." in ui.modelHint.text
     assert "research use" in ui.modelHint.toolTip
     assert ui.modelSelector.findData("locator") < 0
 

@@ -213,7 +213,17 @@ def test_two_runs_in_a_row_give_two_results(panel, scan, answers):
     panel.widget.ui.removeButton.click()
     panel.settle()
     assert node_ids() == first
-    assert "CT inner ear," in panel.widget.ui.resultsCaption.text
+    assert "CT inner ear: preset " in panel.widget.ui.resultsCaption.text
+
+
+def test_results_that_stand_below_a_failure_are_said_to_be_earlier_ones(panel, scan, answers):
+    answers('say("error", kind="input", sentence="The scan is a knee.")')
+    assert finish(panel) == "The scan is a knee."
+    answers(FINDS_TWO_EARS)
+    finish(panel)
+    answers('say("error", kind="input", sentence="The scan is a knee.")')
+    assert finish(panel) == "The scan is a knee.\nThe results below are of an earlier run."
+    assert panel.widget.ui.resultsButton.visible
 
 
 def test_closing_the_panel_ends_the_run(panel, scan, answers):

@@ -41,7 +41,7 @@ def add_evaluate_command(commands: Any) -> None:
     parser.add_argument(
         "--models", type=Path, metavar="DIR", help="folder of the models and the locator (default: the shipped ones)"
     )
-    parser.add_argument("--quick", action="store_true", help="with --card: six scans instead of about fifty")
+    parser.add_argument("--quick", action="store_true", help="with --card: six scans instead of about a hundred")
     parser.add_argument(
         "--update", action="store_true", help="with --card: write the figures into the card, and MODEL_CARD.md"
     )

@@ -133,8 +133,8 @@ def _about(card: ModelCard, weights: int) -> str:
 
 def _evaluated(name: str, outcome: Outcome) -> str:
     lines = [
-        f"{len(reported(outcome.figures))} drawn scans of seeds that no training uses and by which no weights were "
-        f"chosen, with exact truth on a grid of {TRUTH_SPACING_MM:g} mm. "
+        f"{len(reported(outcome.figures))} drawn scans of seeds that no training uses, with exact truth on a grid "
+        f"of {TRUTH_SPACING_MM:g} mm. "
         f"`python -m InnerEarAILib evaluate --card {name} -o DIR` computes these figures again.",
         *([f"Not done: {len(outcome.remaining)} scans, for want of time."] if outcome.remaining else []),
         *([f"Left out, since there was no locator: {len(outcome.left_out)} scans."] if outcome.left_out else []),

@@ -143,13 +143,15 @@ def voxel_table(cases: Sequence[CaseFigures]) -> Table:
         "recall": lambda ear: ear.recall,
         "specificity": lambda ear: ear.specificity,
         "Jaccard": lambda ear: ear.iou,
-        "AUC": lambda ear: ear.roc_area,
     }
+    if areas := any(np.isfinite(ear.roc_area) for case in cases for ear in case.ears):
+        measures["AUC"] = lambda ear: ear.roc_area
     return Table(
         "Voxels",
         f"Mean ± SD (median). {FEWER_EARS} Accuracy and specificity are shares of the box {COMPARED_MARGIN_MM:g} mm "
-        "round the true labyrinth, and depend on its size; what is invented beyond it counts as wrong. The AUC is of "
-        "that box alone.",
+        "round the true labyrinth, and depend on its size; what is invented beyond it counts as wrong."
+        + " The AUC is of that box alone."
+        * areas,
         ("group", "ears", *measures),
         _rows_by_group(cases, measures, digits=3),
     )
@@ -247,7 +249,7 @@ def calibration_table(cases: Sequence[CaseFigures]) -> Table:
     rows = tuple(
         (
             f"{low:g} to {high:g}",
-            str(voxels),
+            f"{voxels:,}",
             f"{100 * wrong / voxels:.2f} %" if voxels else "–",
         )
         for (low, high), (voxels, wrong) in zip(pairwise(CALIBRATION_EDGES), counts, strict=True)

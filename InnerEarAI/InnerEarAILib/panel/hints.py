@@ -45,10 +45,14 @@ def time_hint(options: SegmenterOptions, seconds: float | None, state: ProbeStat
 
 
 def model_hint(card: ModelCard) -> str:
-    """What a model is and was trained on."""
-    return _("{name} {version}. Trained on: {trained_on}").format(
-        name=card.name, version=card.version, trained_on=card.trained_on
-    )
+    """What a model is, and the first thing to know of its limits."""
+    limit = card.limits.partition(". ")[0]
+    return _("{name} {version}. {limit}.").format(name=card.name, version=card.version, limit=limit.rstrip("."))
+
+
+def model_advice(card: ModelCard) -> str:
+    """All of a model's limits, and what it was trained on; for a tooltip."""
+    return _("{limits}\nTrained on: {trained_on}").format(limits=card.limits, trained_on=card.trained_on)
 
 
 def device_hint(computer: Computer | None, state: ProbeState, choice: str, torch_fault: str) -> str:

@@ -215,6 +215,8 @@ class Panel:
         if outcome.result is not None:
             self._say_now(_("Adding the results to the scene…"))
             self._add(outcome, run, node)
+        elif latest_run(slicer.mrmlScene, node) is not None:
+            self._message = "\n".join([outcome.sentence, _("The results below are of an earlier run.")])
         self._forget_run()
         self.look_at_computer()
 
@@ -352,7 +354,7 @@ class Panel:
             seconds = None if grid is None else computer.seconds_for(grid, options)
             ui.timeLabel.text = hints.time_hint(options, seconds, computer.state, grid is not None)
             ui.modelHint.text = "" if card is None else hints.model_hint(card)
-            ui.modelHint.toolTip = "" if card is None else card.limits
+            ui.modelHint.toolTip = "" if card is None else hints.model_advice(card)
         except (InputError, ModelError) as error:
             ui.timeLabel.text, ui.modelHint.text = "", str(error)
         ui.timeLabel.visible = bool(ui.timeLabel.text)

@@ -55,8 +55,9 @@ class ResultsView:
         if record is None:
             return
         provenance = record.summary.get("provenance", {})
-        self._ui.resultsCaption.text = _("{name}, model {model} {version}").format(
+        self._ui.resultsCaption.text = _("{name}: preset {preset}, model {model} {version}").format(
             name=record.segmentation.GetName(),
+            preset=provenance.get("preset", _("unknown")),
             model=provenance.get("model", _("unknown")),
             version=provenance.get("model.version", ""),
         )
@@ -123,9 +124,14 @@ class ResultsView:
             point.enabled = control_point(self.record, side, name) is not None
             point.connect("clicked()", lambda name=name: self._jump_to_landmark(side, name))
             grid.addWidget(point, number, 0)
-            grid.addWidget(qt.QLabel(_certainty(landmark)), number, 1)
+            certainty = qt.QLabel(_certainty(landmark))
+            certainty.toolTip = _(
+                "Scatter: how far the views disagree. The confidence (0 to 1) falls with it and with a faint mark; "
+                "neither is the error in millimetres."
+            )
+            grid.addWidget(certainty, number, 1)
         layout.addLayout(grid)
-        flags = ear["flags"] or [_("Nothing unusual was noticed.")]
+        flags = ear["flags"] or [_("Nothing unusual was noticed; check the outline against the scan all the same.")]
         for flag in flags:
             text = qt.QLabel(f"⚠ {flag}" if ear["flags"] else flag)
             text.wordWrap = True

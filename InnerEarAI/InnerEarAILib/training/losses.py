@@ -98,7 +98,9 @@ def segmentation_loss(kind: SegmentationLoss, cross_entropy_weight: float = 1.0)
 
     soft_dice = DiceLoss(sigmoid=True, batch=True, soft_label=True)
     kinds: dict[str, SegmentationTerm] = {
-        "dice_bce": lambda logits, truth: soft_dice(logits, truth) + cross_entropy_weight * cross_entropy(logits, truth),
+        "dice_bce": lambda logits, truth: (
+            soft_dice(logits, truth) + cross_entropy_weight * cross_entropy(logits, truth)
+        ),
         "dice": soft_dice,
         "squared_dice": DiceLoss(sigmoid=True, batch=True, squared_pred=True),
         "log_cosh_dice": lambda logits, truth: torch.log(torch.cosh(soft_dice(logits, truth))),
