@@ -142,8 +142,9 @@ def contrast_curve(regions: Sequence[np.ndarray], reference: ContrastReference =
     known = _known_together(regions)
     if known.size == 0 or known.max() - known.min() <= SMALLEST_DEVIATION * np.abs(known).max():
         raise InputError("Every voxel of the scan has the same value there; choose a scan that shows tissue.")
-    low, high = CLIP_QUANTILES
-    found = np.quantile(known, low + _LEVELS * (high - low))
+    # Read as those of the reference are: of clipped intensities.
+    known = np.clip(known, *np.quantile(known, CLIP_QUANTILES))
+    found = np.quantile(known, _LEVELS)
     knots, place = np.unique(found, return_inverse=True)
     if knots[-1] - knots[0] <= SMALLEST_DEVIATION * np.abs(knots).max():
         raise InputError("Nearly every voxel of the scan has the same value there; choose a scan that shows tissue.")

@@ -20,6 +20,12 @@ Role = Literal["segmenter", "locator"]
 
 CARD_FILE = "model.json"
 
+VIEWS_KEY = "views_taught"
+"""Under this key of a card's figures stands `ModelCard.views_taught`."""
+
+ALL_VIEWS = 10
+"""As in Stebani et al. 2023; nine of them are turned by 90° or more."""
+
 
 class ModelError(RuntimeError):
     """A model cannot be used; the message is one clear sentence that says what is wrong and what to do."""
@@ -82,6 +88,11 @@ class ModelCard:
     def region_voxels(self) -> int:
         """Edge length in voxels of the cube round an ear that is predicted: at least one tile."""
         return max(self.tile_voxels, round(self.region_mm / self.spacing_mm))
+
+    @property
+    def views_taught(self) -> int:
+        """Rotated views of a scan that the network can bear: 1 if it was taught no quarter turns, else ALL_VIEWS."""
+        return int(self.figures.get(VIEWS_KEY, ALL_VIEWS))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the directory."""

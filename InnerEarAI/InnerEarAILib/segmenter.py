@@ -143,6 +143,11 @@ class _Route:
             raise ModelError(f"The model {self.card.name} is a {self.card.role}; choose one that draws the labyrinth.")
         if self.card.network.get("heads") == "heatmaps":
             raise ModelError(f"The model {self.card.name} finds landmarks alone; choose one that draws the labyrinth.")
+        if self.options.views is None and self.preset.views > self.card.views_taught:
+            self.preset = replace(self.preset, views=self.card.views_taught)
+            self.progress.note(
+                f"The model {self.card.name} was taught no quarter turns: it looks once, and there is no uncertainty."
+            )
         self.progress.step(f"Loading the model {self.card.name}")
         # On the CPU: each prediction takes its own copy to where memory suffices.
         self.network = load_network(self.card, "cpu")

@@ -142,6 +142,15 @@ def test_run_with_other_settings_is_not_mixed_in(tmp_path, arguments, capsys):
     assert "holds a run with other settings" in capsys.readouterr().err
 
 
+def test_run_whose_mark_was_cut_off_is_gone_on_with(tmp_path, arguments):
+    chosen = [*arguments, "--only", "base"]
+    assert main(chosen) == 0
+    done = tmp_path / "out" / "runs" / "base-fold1" / "done.json"
+    done.write_text('{"key": "')
+    assert main(chosen) == 0
+    assert '"minutes"' in done.read_text()
+
+
 def test_interrupted_run_is_gone_on_with(tmp_path, arguments, monkeypatch):
     resumed, run = [], ablation.Trainer.run
 

@@ -28,6 +28,7 @@ from InnerEarAILib.evaluation.evaluate import evaluate, judged_route
 from InnerEarAILib.evaluation.method_tables import pairs_table
 from InnerEarAILib.evaluation.report import write_report
 from InnerEarAILib.evaluation.tables import is_flagged, orientation_changes, tables
+from InnerEarAILib.inference.merging import NoRoomError
 from InnerEarAILib.landmark_files import write_landmarks
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.model_card import ModelError
@@ -266,14 +267,17 @@ def test_a_scan_that_is_refused_counts_as_missed_and_one_that_fails_does_not_cos
             raise InputError("Every voxel has the same value.")
         if scan.name == "bad":
             raise RuntimeError("boom")
+        if scan.name == "large":
+            raise NoRoomError("The folder for temporary files has no room.")
         return scan_result([painted_ear("right", CENTRE)])
 
-    outcome = evaluate(judged(answer), [recipe("bad"), recipe("air"), recipe("good")], tmp_path)
+    outcome = evaluate(judged(answer), [recipe(name) for name in ("bad", "air", "large", "good")], tmp_path)
     assert [one.name for one in outcome.figures] == ["air", "good"]
     assert outcome.figures[0].refusal == "Every voxel has the same value."
     assert not outcome.figures[0].ears[0].found
-    assert "boom" in outcome.failed[0]
-    assert not (tmp_path / "cases" / "clinical" / "bad.json").exists()
+    for name, said, sentence in zip(("bad", "large"), outcome.failed, ("boom", "no room"), strict=True):
+        assert sentence in said
+        assert not (tmp_path / "cases" / "clinical" / f"{name}.json").exists()
 
 
 def test_a_broken_model_ends_the_evaluation(tmp_path):

@@ -228,6 +228,12 @@ def test_the_shipped_cards_keep_their_text(name):
     assert page.partition("## Evaluation")[0] == shown.partition("## Evaluation")[0]
 
 
+def test_what_is_taken_for_an_ear_does_not_say_what_is_usual(tmp_path):
+    figures = outcome_of(tmp_path, 20, "usual: multi-slice, fresh").figures
+    invented = [replace(case, false_ears=2, false_deviations=(0.3, 0.3)) for case in figures]
+    assert usual_standard_deviation(invented) == usual_standard_deviation(figures)
+
+
 def test_too_few_normal_ears_say_nothing_of_what_is_usual(tmp_path):
     group = "usual: multi-slice, fresh"
     assert usual_standard_deviation(outcome_of(tmp_path, 19, group).figures) is None

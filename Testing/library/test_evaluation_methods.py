@@ -22,13 +22,13 @@ from InnerEarAILib.evaluation.pooling import check_poolable, pooled
 from InnerEarAILib.evaluation.published import published_dice, published_landmarks
 from InnerEarAILib.evaluation.regions import RegionJudge, region_grid
 from InnerEarAILib.evaluation.report import write_report
-from InnerEarAILib.evaluation.taught import contrast_reference, views_taught
-from InnerEarAILib.model_card import ModelCard
+from InnerEarAILib.evaluation.taught import contrast_reference
+from InnerEarAILib.model_card import VIEWS_KEY, ModelCard
 from InnerEarAILib.model_store import load_card
 from InnerEarAILib.preprocessing import resample
 from InnerEarAILib.training.configuration import read_configuration
 from InnerEarAILib.training.data_source import with_manifest
-from InnerEarAILib.training.export import PROTOCOL_KEY, protocol_of
+from InnerEarAILib.training.export import PROTOCOL_KEY, protocol_of, views_taught
 from InnerEarAILib.volume import InputError
 from library.labelled_balls import data_set
 from library.tiny_training import tiny_table
@@ -56,7 +56,7 @@ def card_of(name: str, folder: Path | None = None, **changes) -> ModelCard:
         limits="For tests.",
         licence="Apache-2.0",
         library_version="0.1.0",
-        figures={PROTOCOL_KEY: {**protocol_of(config), "began_with": ""}},
+        figures={PROTOCOL_KEY: {**protocol_of(config), "began_with": ""}, VIEWS_KEY: views_taught(config)},
         method=config.method,
         directory=folder / name if folder else None,
     )
@@ -74,17 +74,13 @@ def case_of(name: str, dice: float, patient: str = "", group: str = "Clinic", si
     [("gold", 10), ("base", 10), ("jsdnet", 10), ("jsdnet_unaugmented", 1), ("autocasnet", 1), ("unet_2d", 1)],
 )
 def test_a_model_is_shown_as_many_views_as_it_was_taught(name, views):
-    assert views_taught(card_of(name)) == views
-    assert views_taught(card_of(name, figures={})) == views  # by method and name
+    assert card_of(name).views_taught == views
 
 
 def test_views_are_told_by_the_training_and_not_by_the_name():
-    turned = card_of("gold").figures
-    assert views_taught(card_of("autocasnet", figures=turned)) == 10
-    upright = card_of("autocasnet").figures
-    assert views_taught(card_of("gold", figures=upright)) == 1
-    assert views_taught(card_of("gold", figures={PROTOCOL_KEY: {"data": {"kind": "phantom"}}})) == 10
-    assert views_taught(load_card("clinical")) == 10
+    assert card_of("gold", figures={VIEWS_KEY: 1}).views_taught == 1
+    assert card_of("autocasnet", figures={}).views_taught == 10
+    assert load_card("clinical").views_taught == 10
 
 
 @pytest.fixture(scope="module")

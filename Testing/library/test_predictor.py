@@ -1,5 +1,6 @@
 """Whole-volume prediction: MONAI's result, any size, bounded memory, cancelling, the memory ladder."""
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -347,6 +348,26 @@ def test_float32_convolutions_of_a_gpu_are_not_rounded_and_the_process_keeps_its
     with cudnn_settings(ExecutionPlan(CUDA, CUDA, 1, "float16"), 3):
         assert precision.fp32_precision == "ieee"
     assert precision.fp32_precision == before
+
+
+def test_a_warm_up_does_not_change_the_settings_under_a_prediction():
+    precision, entered, seen = torch.backends.cudnn.conv, threading.Event(), []
+
+    def warm_up():
+        entered.set()
+        with cudnn_settings(ExecutionPlan(CUDA, CUDA, 1, "float32"), 3):
+            seen.append(torch.backends.cudnn.benchmark)
+
+    with cudnn_settings(ExecutionPlan(CUDA, CUDA, 1, "float32"), 100):
+        thread = threading.Thread(target=warm_up)
+        thread.start()
+        entered.wait()
+        thread.join(0.2)
+        assert not seen
+        assert torch.backends.cudnn.benchmark
+    thread.join()
+    assert seen == [False]
+    assert (precision.fp32_precision, torch.backends.cudnn.benchmark) == ("tf32", False)
 
 
 def test_execution_is_recorded_as_plain_values():

@@ -75,6 +75,15 @@ def test_uncertainty_is_judged_by_what_the_card_says_is_usual(ear, monkeypatch, 
     assert any("unusually unsure" in flag for flag in found.quality.flags) == flagged
 
 
+@pytest.mark.parametrize(("asked", "looked"), [(None, 1), (10, 10)])
+def test_a_network_that_was_taught_no_turns_looks_once_unless_asked(ear, monkeypatch, asked, looked):
+    install(monkeypatch, replace(SMALL, figures={"views_taught": 1}))
+    result = segment(ear, SegmenterOptions(preset="standard", views=asked))
+    assert result.provenance["views"] == looked
+    assert any("no quarter turns" in note for note in result.notes) == (looked == 1)
+    assert (result.ears[0].uncertainty is None) == (looked == 1)
+
+
 class ColumnNetwork(ReadingNetwork):
     """Finds the landmarks, and takes a column from below to above for labyrinth, whatever it sees there."""
 

@@ -24,6 +24,7 @@ from InnerEarAILib.training.manifest_dataset import (
     load_case,
     prepare_case,
     prepared_sha256,
+    validation_tiles,
 )
 from InnerEarAILib.training.seen_scans import scan_sha256
 from InnerEarAILib.training.splits import partition, redraw
@@ -233,6 +234,18 @@ def test_tiles_show_a_labyrinth_that_lies_off_the_middle_of_its_scan(tmp_path):
     prepare_case(read_manifest(write_manifest(tmp_path, [entry("a")])).cases[0], tmp_path / "0000", SPACING, 30.0)
     source = ManifestSource((tmp_path / "0000",), Augmentation(noise_share=0.0), 1.0, 16, seed=1)
     assert min(source.sample(number).labyrinth.max() for number in range(20)) > 0.5
+
+
+def test_validation_tiles_of_two_cases_lie_in_other_places_and_in_none_of_training(tmp_path):
+    for name in ("a", "b"):
+        write_case(tmp_path, name)
+    manifest = read_manifest(write_manifest(tmp_path, [entry("a"), entry("b")]))
+    folders = [tmp_path / case.name for case in manifest.cases]
+    for case, folder in zip(manifest.cases, folders, strict=True):
+        prepare_case(case, folder, SPACING, 30.0)
+    tiles = validation_tiles(folders, 3, 16, seed=1)
+    tiles += [ManifestSource((folders[0],), Augmentation(noise_share=0.0), 1.0, 16, 1).sample(n) for n in range(6)]
+    assert len({tile.labyrinth.tobytes() for tile in tiles}) == 12
 
 
 def test_landmark_that_is_listed_as_unmarked_is_not_taken_from_the_file(tmp_path):

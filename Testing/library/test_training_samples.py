@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,6 +28,7 @@ from InnerEarAILib.training.run_folder import MetricsTable, read_metrics
 from InnerEarAILib.training.samples import TrainingSample, collate
 from InnerEarAILib.training.schedules import HeatmapShape
 from InnerEarAILib.training.validation import dice_and_iou, validate
+from InnerEarAILib.volume import InputError
 from library.heatmaps import encode_heatmap
 from library.tiny_training import tiny_config, tiny_trainer
 
@@ -141,6 +143,33 @@ def test_no_anatomy_is_drawn_for_training_and_for_validation(monkeypatch):
     assert recipe.draw(VALIDATION, 3) == drawn[-1]
 
 
+def test_samples_anatomies_and_choices_come_of_random_numbers_of_their_own(tmp_path, monkeypatch):
+    seeds, default_rng = [], np.random.default_rng
+    monkeypatch.setattr(phantom_pool, "_RECIPES", {"temporal_bone": lambda recipe, rng: ball_anatomy("oval window")})
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: seeds.append(tuple(seed)) or default_rng(seed))
+    source = source_of(tmp_path)
+    source = replace(source, pool=replace(source.pool, recipe=AnatomyRecipe(3, {"temporal_bone": 1.0}, 0.5, 32.0)))
+    for stage in (TRAINING, VALIDATION):
+        source.pool.grow(stage, 0)
+    source.sample(0)
+    source.validation(1)
+    assert len(seeds) == len(set(seeds)) == 5
+
+
+def test_a_pool_is_not_shared_with_anatomies_of_another_kind(tmp_path, monkeypatch):
+    monkeypatch.setattr(AnatomyRecipe, "draw", lambda self, stage, number: ball_anatomy("oval window"))
+    recipe = AnatomyRecipe(3, {"temporal_bone": 1.0}, 0.5, 32.0)
+    pool = AnatomyPool(tmp_path / "pool", recipe, size=2)
+    pool.open()
+    pool.grow(TRAINING, 0)
+    replace(pool, recipe=replace(recipe, seed=4), size=5).open()
+    with pytest.raises(InputError, match="drawn for other"):
+        replace(pool, recipe=replace(recipe, spacing_mm=0.25)).open()
+    (tmp_path / "pool" / "recipe.json").unlink()
+    with pytest.raises(InputError, match="drawn for other"):
+        pool.open()
+
+
 def test_empty_pool_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match="no anatomies"):
         source_of(tmp_path).sample(0)
@@ -182,6 +211,18 @@ def test_validation_figures_of_a_known_answer():
     assert figures.oval_window_mm == pytest.approx(0.0, abs=1e-3)
     assert np.isnan(figures.round_window_mm)
     assert figures.score == pytest.approx(2 / 3 - 0.75 / 10, abs=1e-3)
+
+
+@pytest.mark.parametrize(("logit", "dice"), [(5.0, 0.5), (-5.0, 0.0)])
+def test_an_ear_that_is_drawn_where_there_is_none_counts_in_the_choice(logit, dice):
+    nothing, everything = (np.full((8, 8, 8), share, np.float32) for share in (0, 1))
+    landmarks = np.full((1, 3, 3), np.nan)
+    samples = [TrainingSample(nothing, truth, landmarks, np.ones(3, bool)) for truth in (nothing, everything)]
+    network = torch.nn.Identity()
+    network.forward = lambda image: NetworkOutput(torch.full((1, 1, 8, 8, 8), logit), None, (), ())
+    autocast = torch.autocast("cpu", enabled=False)
+    figures = validate(network, samples, JointLoss(LossConfig("bce")), HeatmapShape(1.0, 2.0), 0.5, CPU, autocast)
+    assert figures.dice == figures.score == dice
 
 
 def test_curves_of_a_run_are_drawn(tmp_path):

@@ -37,6 +37,7 @@ from InnerEarAILib.training.run_folder import write_configuration
 from InnerEarAILib.training.settings import settings_of
 from InnerEarAILib.training.trainer import Trainer
 from InnerEarAILib.volume import InputError
+from InnerEarAILib.whole_files import replacing
 
 DONE_FILE = "done.json"
 
@@ -188,7 +189,7 @@ def _trained(
     """
     key = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
     done = folder / DONE_FILE
-    kept = json.loads(done.read_text(encoding="utf-8")) if done.is_file() else {"key": key}
+    kept = _kept(done) or {"key": key}
     if kept["key"] != key:
         raise InputError(f"{folder} holds a run with other settings; name another folder with -o.")
     if "minutes" in kept:
@@ -196,7 +197,7 @@ def _trained(
         return kept["minutes"]
     folder.mkdir(parents=True, exist_ok=True)
     write_configuration(folder, table)
-    done.write_text(json.dumps(kept), encoding="utf-8")
+    _keep(done, kept)
     device = choose_device(device_name)
     # The grid is part of the folder's name: variations of one grid share what was prepared.
     prepared = scans / f"{config.spacing_mm:g}mm"
@@ -217,8 +218,21 @@ def _trained(
             trainer.resume()
         trainer.run()
     minutes = trainer.state.seconds / 60
-    done.write_text(json.dumps({"key": key, "minutes": minutes}), encoding="utf-8")
+    _keep(done, {"key": key, "minutes": minutes})
     return minutes
+
+
+def _kept(done: Path) -> dict[str, Any]:
+    """What stands there of a run; nothing where the file is not there or damaged."""
+    try:
+        return json.loads(done.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _keep(done: Path, kept: dict[str, Any]) -> None:
+    with replacing(done) as unfinished:
+        unfinished.write_text(json.dumps(kept), encoding="utf-8")
 
 
 def _held_out(config: TrainingConfig, manifest: Manifest) -> list[int]:

@@ -86,6 +86,13 @@ def add_evaluate_command(commands: Any) -> None:
         "matched so in clusters of scans; refused where a card does not hold it",
     )
     parser.add_argument(
+        "--clusters",
+        type=int,
+        metavar="N",
+        help="with --contrast clusters: how many there are (default: 4, as among the data sets of "
+        "Stebani et al.); scans of one scanner are one",
+    )
+    parser.add_argument(
         "--pool",
         action="store_true",
         help="with data sets: runs of one configuration (gold-fold1, gold-fold2, …) are one method; each ear is judged "
@@ -97,8 +104,7 @@ def add_evaluate_command(commands: Any) -> None:
         "--views",
         type=int,
         choices=(1, 10),
-        help="number of rotated views of every model; default 10, with data sets 1 for models that were taught no "
-        "quarter turns",
+        help="number of rotated views of every model (default: 10, or 1 for models that were taught no quarter turns)",
     )
     parser.add_argument("--whole-volume", action="store_true", help="look everywhere, without finding the ears first")
     parser.add_argument("--drawn", type=Path, metavar="DIR", help="folder of drawn scans (default: DIR/drawn)")
@@ -125,7 +131,6 @@ def run_evaluate_command(chosen: argparse.Namespace, judge: Callable | None = No
     from InnerEarAILib.evaluation.manifest_cases import is_data_set
     from InnerEarAILib.evaluation.model_names import apart
     from InnerEarAILib.evaluation.report import write_report
-    from InnerEarAILib.evaluation.taught import ALL_VIEWS
     from InnerEarAILib.inference.device import DeviceError, choose_device
     from InnerEarAILib.model_store import find_card
 
@@ -139,7 +144,7 @@ def run_evaluate_command(chosen: argparse.Namespace, judge: Callable | None = No
         return _on_data_sets(chosen, cards, device, minutes)
     outcomes = []
     for card, name in zip(cards, apart(cards), strict=True):
-        views = chosen.views or ALL_VIEWS
+        views = chosen.views or card.views_taught
         judged = (judge or judged_model)(card, chosen.models, device, views, chosen.whole_volume)
         allowed = held_out(_recipes(chosen, card, device), card, name, _say)
         outcome = evaluate(replace(judged, name=name), allowed.recipes, chosen.output, chosen.drawn, minutes, _say)
@@ -163,7 +168,9 @@ def _on_data_sets(chosen: argparse.Namespace, cards: Any, device: str, minutes: 
         check_poolable(cards)
     for card in cards if chosen.contrast != "own" else ():
         contrast_reference(card)
-    options = RegionOptions(device, chosen.views, chosen.contrast, minutes)
+    options = RegionOptions(device, chosen.views, chosen.contrast, minutes=minutes)
+    if chosen.clusters:
+        options = replace(options, clusters=chosen.clusters)
     recipes = data_set_recipes(*chosen.data)
     outcomes = []
     for card, name in zip(cards, apart(cards), strict=True):
@@ -198,6 +205,8 @@ def check_arguments(chosen: argparse.Namespace) -> None:
         raise InputError("Say on what to judge the models: --case, --anatomy or --data; or use --card NAME.")
     if (chosen.update or chosen.quick) and not chosen.card:
         raise InputError("--quick and --update go with --card NAME alone.")
+    if chosen.clusters is not None and (chosen.contrast != "clusters" or chosen.clusters < 1):
+        raise InputError("--clusters takes a whole number from 1, and goes with --contrast clusters alone.")
     if chosen.minutes is not None and not chosen.minutes > 0:
         raise InputError(f"--minutes must be positive, got {chosen.minutes:g}.")
     from InnerEarAILib.evaluation.manifest_cases import is_data_set

@@ -15,7 +15,6 @@ from InnerEarAILib.evaluation.metrics import (
     SegmentationMetrics,
     landmark_errors_mm,
     mean_of_all,
-    roc_area,
     segmentation_metrics,
     voxel_metrics,
 )
@@ -33,7 +32,7 @@ CALIBRATION_EDGES = (0.0, 0.01, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 COMPARED_MARGIN_MM = 1.0
 """Room round a labyrinth in which voxels are compared: what lies far off is background to any method."""
 
-VOXEL_SHARES = ("accuracy", "precision", "recall", "specificity")
+VOXEL_SHARES = ("accuracy", "precision", "recall", "specificity", "roc_area")
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,8 @@ class EarFigures:
         centre_mm: distance between the found and the true centre.
         side_right: whether the result names the true side; None where nothing was found, or no side is told.
         dice, iou, volumetric_similarity, hausdorff_mm, average_hausdorff_mm: see metrics.SegmentationMetrics.
-        accuracy, precision, recall, specificity: see metrics.VoxelMetrics. Accuracy and specificity are shares of the
-            voxels of the box round the true labyrinth, whatever was found; what was found beyond it counts as wrong.
-        roc_area: see metrics.roc_area, over that box alone; NaN where only a mask is known.
+        accuracy, precision, recall, specificity, roc_area: see metrics.VoxelMetrics. Accuracy and specificity are of
+            the box round the true labyrinth, whatever was found; what was found beyond it counts as wrong.
         helicotrema_mm, oval_window_mm, round_window_mm: landmark errors.
         landmarks_mm: their mean.
         volume_mm3, true_volume_mm3: of the found and the true labyrinth.
@@ -159,26 +157,23 @@ def compare(case: EvaluationCase, result: ScanResult, seconds: float) -> CaseFig
     )
 
 
-def compare_ear(case: EvaluationCase, found: EarResult, probability: Volume | None, seconds: float) -> CaseFigures:
+def compare_ear(case: EvaluationCase, found: EarResult, draws_labyrinth: bool, seconds: float) -> CaseFigures:
     """The figures of a result that is known to be of the case's only ear, however far off.
 
     Args:
         case: the scan and its truth.
         found: the result; its mask may be empty.
-        probability: of labyrinth; None where the network draws none: then the figures of shape are NaN.
+        draws_labyrinth: whether the network can; if not, the figures of shape are NaN.
         seconds: that it took.
     """
     (true_ear,) = case.ears
-    centre_mm = float(np.linalg.norm(centre_of_mass(found.segmentation) - centre_of_mass(true_ear.labyrinth)))
-    figures, calibration = _compared(true_ear, found, centre_mm)
-    if probability is None:
-        shape = ("centre_mm", *SegmentationMetrics.__dataclass_fields__, *VOXEL_SHARES, "volume_mm3")
-        figures = replace(figures, found=True, side_right=None, **dict.fromkeys(shape, NAN))
-    else:
-        grid = comparison_grid(true_ear, None)
-        truth = _mask_on(grid, true_ear.labyrinth)
-        area = roc_area(np.nan_to_num(resample(probability, grid, cubic=False)), truth)
-        figures = replace(figures, found=bool(found.segmentation.voxels.any()), side_right=None, roc_area=area)
+    drawn = bool(found.segmentation.voxels.any())
+    off = centre_of_mass(found.segmentation) - centre_of_mass(true_ear.labyrinth) if drawn else NAN
+    figures, calibration = _compared(true_ear, found, float(np.linalg.norm(off)))
+    figures = replace(figures, found=drawn or not draws_labyrinth, side_right=None)
+    if not draws_labyrinth:
+        shape = (*SegmentationMetrics.__dataclass_fields__, *VOXEL_SHARES, "volume_mm3")
+        figures = replace(figures, **dict.fromkeys(shape, NAN))
     counts = tuple((int(voxels), int(wrong)) for voxels, wrong in calibration)
     return CaseFigures(case.name, case.group, case.original, (figures,), 0, (), counts, round(seconds, 2))
 
@@ -267,11 +262,7 @@ def _compared(true_ear: TrueEar, found: EarResult | None, centre_mm: float) -> t
         centre_mm=centre_mm,
         side_right=None if found is None else found.side == true_ear.side,
         **asdict(overlap),
-        accuracy=voxels.accuracy,
-        precision=voxels.precision,
-        recall=voxels.recall,
-        specificity=voxels.specificity,
-        roc_area=NAN,
+        **{name: getattr(voxels, name) for name in VOXEL_SHARES},
         helicotrema_mm=errors["helicotrema"],
         oval_window_mm=errors["oval window"],
         round_window_mm=errors["round window"],

@@ -29,6 +29,7 @@ from InnerEarAILib.evaluation.comparison import (
 )
 from InnerEarAILib.evaluation.metrics import NAN
 from InnerEarAILib.failures import failure_of
+from InnerEarAILib.inference.merging import NoRoomError
 from InnerEarAILib.inference.quality import mean_standard_deviation
 from InnerEarAILib.landmark_files import write_json
 from InnerEarAILib.model_card import ModelCard, ModelError
@@ -37,7 +38,7 @@ from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
 from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.volume import InputError, Volume
 
-COMPARISON_VERSION = 5
+COMPARISON_VERSION = 6
 """Rises with every change of how figures are computed: earlier ones are then computed anew."""
 
 
@@ -285,6 +286,8 @@ def _told(ear: EarFigures) -> str:
 def _judged_on(judged: Judged, case: EvaluationCase) -> CaseFigures:
     try:
         return judged.figures(case)
+    except NoRoomError:  # says nothing of the scan: it is judged the next time
+        raise
     except InputError as error:
         return refused(case, str(error))
 

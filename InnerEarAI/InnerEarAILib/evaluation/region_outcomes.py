@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from InnerEarAILib.contrast_matching import PAPER_CLUSTERS
 from InnerEarAILib.evaluation.cases import CaseRecipe, obtained
 from InnerEarAILib.evaluation.evaluate import Outcome, evaluate
 from InnerEarAILib.evaluation.held_out import held_out
@@ -15,7 +16,6 @@ from InnerEarAILib.evaluation.model_names import run_folder
 from InnerEarAILib.evaluation.regions import Contrast, RegionJudge, curves_of_cases
 from InnerEarAILib.evaluation.surfaces import can_draw, embedded, surface_picture
 from InnerEarAILib.evaluation.tables import by_group
-from InnerEarAILib.evaluation.taught import views_taught
 from InnerEarAILib.model_card import ModelCard
 
 CURVES_FILE = "curves.png"
@@ -27,8 +27,9 @@ class RegionOptions:
 
     Attributes:
         device: "auto", "cpu", "cuda" or "cuda:N".
-        views: 10 or 1; None: as many as the model was taught, see taught.views_taught.
+        views: 10 or 1; None: as many as the model was taught, see ModelCard.views_taught.
         contrast: see regions.RegionJudge.
+        clusters: clusters of contrast that the scans of "clusters" are of.
         minutes: time budget of each model; None: none.
         pictures: whether surfaces are drawn.
     """
@@ -36,6 +37,7 @@ class RegionOptions:
     device: str = "auto"
     views: int | None = None
     contrast: Contrast = "own"
+    clusters: int = PAPER_CLUSTERS
     minutes: float | None = None
     pictures: bool = True
 
@@ -65,8 +67,11 @@ def judged_on_regions(
     name = name or card.name
     allowed = held_out(recipes, card, name, say)
     kept = allowed.recipes
-    curves = curves_of_cases(kept, card, None) if options.contrast == "clusters" and kept else {}
-    views = options.views or views_taught(card)
+    # Of all scans, so that each run of a method sees the same clusters, whatever it was trained on.
+    curves = {}
+    if options.contrast == "clusters" and kept:
+        curves = curves_of_cases(recipes, card, None, options.clusters)
+    views = options.views or card.views_taught
     judge = RegionJudge(card, options.device, views, options.contrast, curves)
     outcome = evaluate(replace(judge.judged(), name=name), kept, output, minutes=options.minutes, say=say)
     pictures = {**_surfaces(judge, kept, outcome), **training_curves(card)} if options.pictures else {}

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from InnerEarAILib import __version__
-from InnerEarAILib.contrast_matching import ContrastCurve, cluster_curves, contrast_curve
+from InnerEarAILib.contrast_matching import PAPER_CLUSTERS, ContrastCurve, cluster_curves, contrast_curve
 from InnerEarAILib.ear_result import EarResult, LandmarkResult, Quality
 from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, obtained
 from InnerEarAILib.evaluation.comparison import CaseFigures, compare_ear
@@ -62,7 +62,7 @@ class RegionJudge:
             "weights": self.card.weights_sha256,
             "views": self.views,
             "contrast": self.contrast,
-            "scans": sorted(self.curves),
+            "curves": {name: curve.knots.tolist() for name, curve in sorted(self.curves.items())},
             "matched_to": [] if self.contrast == "own" else list(contrast_reference(self.card).quantiles),
             "judge": "region",
             "library": __version__,
@@ -77,7 +77,7 @@ class RegionJudge:
         """
         begin = time.monotonic()
         found, probability = self.found(case)
-        return compare_ear(case, found, probability, time.monotonic() - begin)
+        return compare_ear(case, found, probability is not None, time.monotonic() - begin)
 
     def found(self, case: EvaluationCase) -> tuple[EarResult, Volume | None]:
         """What the network finds in the region round the case's ear, and the probability of labyrinth, if it has one.
@@ -116,8 +116,16 @@ def region_grid(case: EvaluationCase, card: ModelCard) -> Grid:
     return Grid.cube_round(middle, card.spacing_mm, card.region_voxels)
 
 
-def curves_of_cases(recipes: Sequence[CaseRecipe], card: ModelCard, drawn: Path | None) -> dict[str, ContrastCurve]:
+def curves_of_cases(
+    recipes: Sequence[CaseRecipe], card: ModelCard, drawn: Path | None, clusters: int = PAPER_CLUSTERS
+) -> dict[str, ContrastCurve]:
     """The contrast curve of each case: that of its cluster of scans, by name of the case.
+
+    Args:
+        recipes: of all scans that clusters are looked for in.
+        card: of the model.
+        drawn: see cases.obtained.
+        clusters: how many clusters of contrast there are.
 
     Raises:
         InputError: if a scan cannot be read or shows nothing, or see taught.contrast_reference.
@@ -130,7 +138,7 @@ def curves_of_cases(recipes: Sequence[CaseRecipe], card: ModelCard, drawn: Path 
         seen.append(values[:: max(1, values.size // SEEN_VOXELS)])
     if any(not np.isfinite(values).any() for values in seen):
         raise InputError("A scan does not show the ear that is labelled in it; check its labels.")
-    curves = cluster_curves(seen, reference=reference)
+    curves = cluster_curves(seen, clusters, reference)
     return {recipe.name: curve for recipe, curve in zip(recipes, curves, strict=True)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ phantom Dice falls from 0.9995 to 0.9990 of float32. They cost a tenth of the ti
 
 NO_ENGINE = "unable to find an engine"
 """Said by cuDNN where no algorithm of a convolution fits, which memory is the usual reason of."""
+
+_CUDNN_IN_USE = threading.RLock()
 
 AUTOTUNED_BATCHES = 50
 """From so many batches on it pays to let cuDNN try which of its convolutions is the fastest; ours, not measured."""
@@ -203,23 +206,25 @@ def outputs(
 def cudnn_settings(plan: ExecutionPlan, batches: int) -> Iterator[None]:
     """float32 that is float32 on a GPU, and convolutions chosen by trial where that many batches are worth the trials.
 
-    By default cuDNN rounds what float32 convolutions multiply to 10 bits (TF32). The process's own settings come back.
+    By default cuDNN rounds what float32 convolutions multiply to 10 bits (TF32). The process's own settings come back;
+    they are its own, so that another thread's passes on a GPU (warm_up) wait until these are done.
     """
     if plan.device.type != "cuda":
         yield
         return
-    cudnn = torch.backends.cudnn
-    # Newer versions of torch keep the precision of convolutions elsewhere, and complain of a mixture.
-    precision = (cudnn.conv, "fp32_precision", "ieee") if hasattr(cudnn, "conv") else (cudnn, "allow_tf32", False)
-    wanted = [precision, (cudnn, "benchmark", batches >= AUTOTUNED_BATCHES)]
-    before = [getattr(owner, name) for owner, name, _ in wanted]
-    try:
-        for owner, name, value in wanted:
-            setattr(owner, name, value)
-        yield
-    finally:
-        for (owner, name, _), value in zip(wanted, before, strict=True):
-            setattr(owner, name, value)
+    with _CUDNN_IN_USE:
+        cudnn = torch.backends.cudnn
+        # Newer versions of torch keep the precision of convolutions elsewhere, and complain of a mixture.
+        precision = (cudnn.conv, "fp32_precision", "ieee") if hasattr(cudnn, "conv") else (cudnn, "allow_tf32", False)
+        wanted = [precision, (cudnn, "benchmark", batches >= AUTOTUNED_BATCHES)]
+        before = [getattr(owner, name) for owner, name, _ in wanted]
+        try:
+            for owner, name, value in wanted:
+                setattr(owner, name, value)
+            yield
+        finally:
+            for (owner, name, _), value in zip(wanted, before, strict=True):
+                setattr(owner, name, value)
 
 
 def _exact_layers(network: nn.Module) -> dict[str, nn.Module]:

@@ -17,6 +17,7 @@ from InnerEarAILib.inference.device import choose_precision
 from InnerEarAILib.inference.execution import (
     ExecutionPlan,
     NotFiniteError,
+    cudnn_settings,
     first_that_fits,
     memory_ladder,
     outputs,
@@ -167,7 +168,7 @@ def _searched(
             if batch:
                 yield batch, torch.stack(tiles)[:, None]
 
-    with torch.no_grad():
+    with torch.no_grad(), cudnn_settings(plan, len(blocks) // plan.batch_size):
         for batch, maps, _ in outputs(network, batches(), plan):
             seen = maps[:, 0].cpu().numpy()
             if not np.isfinite(seen).all():

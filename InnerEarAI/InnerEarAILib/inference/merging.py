@@ -28,6 +28,10 @@ LARGEST_IN_MEMORY_BYTES = 2**29
 """Larger results, and what slabs hand on to each other, lie in temporary files that are mapped into memory; ours."""
 
 
+class NoRoomError(InputError):
+    """A large result has no room on the disk; another scan would not have either, and this one may later."""
+
+
 @dataclass
 class MergedViews:
     """The merged prediction of a volume, as it grows.
@@ -234,7 +238,7 @@ def _large_array(shape: tuple[int, ...], count: int = 1) -> np.ndarray:
             try:
                 os.posix_fallocate(file.fileno(), 0, size)
             except OSError as error:
-                raise InputError(
+                raise NoRoomError(
                     f"The folder for temporary files, {tempfile.gettempdir()}, has no room for {size / 2**30:.1f} GiB; "
                     "free some, set TMPDIR to another folder, or crop the scan to the temporal bone."
                 ) from error

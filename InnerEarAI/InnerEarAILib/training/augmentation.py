@@ -29,7 +29,7 @@ class Augmentation:
     Attributes:
         turned_axes: how many of the volume's axes, from the first (k), tiles are turned about by 90°, 180° or 270°.
         turned_share: of the quarter turns.
-        free_degrees: free rotations about a random axis lie within ± this angle.
+        free_degrees: free rotations about a random one of the three axes lie within ± this angle.
         free_share: of the free rotations.
         contrast: intensities are multiplied by a factor within 1 ± this.
         contrast_share: of the factor.
@@ -55,9 +55,9 @@ class Augmentation:
             axis = np.eye(AXES)[int(rng.integers(self.turned_axes))]
             rotation = Rotation.from_rotvec(np.pi / 2 * int(rng.integers(1, 4)) * axis)
         if self.free_degrees and rng.random() < self.free_share:
-            axis = rng.normal(size=AXES)
+            axis = np.eye(AXES)[int(rng.integers(AXES))]
             angle = np.radians(rng.uniform(-self.free_degrees, self.free_degrees))
-            rotation = Rotation.from_rotvec(angle * axis / np.linalg.norm(axis)) * rotation
+            rotation = Rotation.from_rotvec(angle * axis) * rotation
         return rotation.as_matrix()
 
     def change_intensities(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

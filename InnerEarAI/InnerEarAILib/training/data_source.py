@@ -161,6 +161,7 @@ def _open_phantom(
         config.seed, data.anatomies, data.anatomy_spacing_mm, data.anatomy_extent_mm, data.truth_spacing_mm
     )
     pool = AnatomyPool(folder, recipe, data.pool_size)
+    pool.open()
     for number in range(data.validation_anatomies):
         say(f"Validation anatomy {number + 1} of {data.validation_anatomies}")
         pool.grow(VALIDATION, number)
@@ -168,7 +169,7 @@ def _open_phantom(
         say(f"Training anatomy {len(pool.paths(TRAINING)) + 1} of the first {data.at_start}")
         pool.grow(TRAINING, pool.next_number())
     source = PhantomSource(pool, sampling, config.spacing_mm, config.tile_voxels, config.seed)
-    # Validation samples look like the training samples, but always show an ear.
+    # Validation samples look like the training samples, but always show an ear that the anatomy has.
     shown = replace(source, sampling=replace(sampling, away_share=0.0, near_share=1.0, cut_share=0.0))
     kinds = ", ".join(name.replace("_", " ") for name in data.anatomies)
     with BackgroundGrowth(pool, data.at_most if leads else 0):

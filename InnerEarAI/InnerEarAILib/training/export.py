@@ -14,8 +14,9 @@ from torch import nn
 
 from InnerEarAILib import __version__
 from InnerEarAILib.contrast_matching import CONTRAST_KEY, ContrastReference
-from InnerEarAILib.model_card import ModelCard
+from InnerEarAILib.model_card import ALL_VIEWS, VIEWS_KEY, ModelCard
 from InnerEarAILib.model_store import save_model
+from InnerEarAILib.training.augmentation import AUGMENTATIONS
 from InnerEarAILib.training.configuration import TrainingConfig
 from InnerEarAILib.training.data_source import TrainingData, data_of
 from InnerEarAILib.training.manifest_dataset import ManifestSource, load_case
@@ -85,6 +86,7 @@ def model_card(
     before_it = SeenScans.of_figures(state.seen_before)
     seen = data.seen if chosen else SeenScans(data.seen.taught)
     measured |= (seen | before_it).figures()
+    measured[VIEWS_KEY] = views_taught(config)
     measured[PROTOCOL_KEY] = {**protocol_of(config), "began_with": state.begun_with}
     tiles = f"{state.iteration:,} iterations of {_counted(config.optimisation.batch, 'tile')}"
     spent = f"{tiles} in {state.seconds / 3600:.2f} hours on {by}"
@@ -120,6 +122,13 @@ def protocol_of(config: TrainingConfig) -> dict[str, Any]:
         del data["manifest"], data["fold"]
     parts = {name: asdict(getattr(config, name)) for name in ("loss", "heatmaps", "optimisation")}
     return json.loads(json.dumps({**parts, "data": data}))
+
+
+def views_taught(config: TrainingConfig) -> int:
+    """ModelCard.views_taught of what a run trains; drawn ears lie in any orientation."""
+    if config.data["kind"] != "manifest":
+        return ALL_VIEWS
+    return ALL_VIEWS if AUGMENTATIONS[data_of(config).augmentation].turned_axes else 1
 
 
 def _contrast(source: SampleSource) -> dict[str, list[float]]:

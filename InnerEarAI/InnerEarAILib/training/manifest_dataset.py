@@ -27,6 +27,9 @@ NEAR_SHARE_OF_TILE = 0.35
 FULL_SHARE = 255
 """Stored value of a voxel that is labyrinth throughout."""
 
+FIRST_VALIDATION_TILE = 2**32
+"""Numbers of validation tiles begin where no training comes to."""
+
 SHA256_KEY = "scan_sha256"
 """Under this key a prepared case keeps what tells its scan from all others."""
 
@@ -166,10 +169,13 @@ def validation_tiles(
     folders: Sequence[Path], per_case: int, tile_voxels: int, seed: int, whole: bool = False
 ) -> list[TrainingSample]:
     """Fixed tiles of held-out cases, as they are; each shows some of the labyrinth, or one of them all of it."""
+    count = 1 if whole else per_case
     return [
-        ManifestSource((folder,), Augmentation(noise_share=0.0), 1.0, tile_voxels, seed, whole).sample(number)
-        for folder in folders
-        for number in range(1 if whole else per_case)
+        ManifestSource((folder,), Augmentation(noise_share=0.0), 1.0, tile_voxels, seed, whole).sample(
+            FIRST_VALIDATION_TILE + place * count + number
+        )
+        for place, folder in enumerate(folders)
+        for number in range(count)
     ]
 
 

@@ -30,6 +30,10 @@ from InnerEarAILib.volume import Grid, InputError, Volume
 SAMPLES_PER_ANATOMY = 6
 """Samples taken of an anatomy while it is in memory."""
 
+TRAINING_SAMPLES, VALIDATION_SAMPLES = 3, 4
+"""Second number of the seeds of samples; the first three are those of phantom_pool. A sample that shared the seed of an
+anatomy would have kind, pose and scanner of the same random numbers."""
+
 SAMPLES_PER_FWHM = 1.9
 """A scanner made coarser resolves just what its voxels can hold; see phantom.scanner_acquisition."""
 
@@ -119,13 +123,15 @@ class PhantomSource:
         """Sample number `index`."""
         group, place = divmod(index, ANATOMIES_HELD * SAMPLES_PER_ANATOMY)
         rendered = self.pool.pick(group, place % ANATOMIES_HELD)
-        return self.sample_of(rendered, np.random.default_rng([self.seed, 0, index]))
+        return self.sample_of(rendered, np.random.default_rng([self.seed, TRAINING_SAMPLES, index]))
 
     def validation(self, count: int) -> list[TrainingSample]:
         """Fixed samples of the pool's validation anatomies."""
         paths = self.pool.paths(VALIDATION)
         return [
-            self.sample_of(load_anatomy(paths[number % len(paths)]), np.random.default_rng([self.seed, 1, number]))
+            self.sample_of(
+                load_anatomy(paths[number % len(paths)]), np.random.default_rng([self.seed, VALIDATION_SAMPLES, number])
+            )
             for number in range(count)
         ]
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from InnerEarAILib.phantom.rendered_anatomy import RenderedAnatomy, render_anatomy
+from InnerEarAILib.volume import InputError
+from InnerEarAILib.whole_files import replacing
 
-TRAINING, VALIDATION = "training", "validation"
+TRAINING, VALIDATION = STAGES = "training", "validation"
+
+RECIPE_FILE = "recipe.json"
+"""In the folder of a pool: how its anatomies are drawn."""
 
 ANATOMIES_HELD = 8
 """Loaded anatomies that a sample process keeps in memory."""
@@ -43,9 +50,15 @@ class AnatomyRecipe:
     extent_mm: float
     truth_spacing_mm: float | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """What the anatomies are like, JSON-able; not which, since runs of other seeds may share a pool."""
+        described = asdict(self)
+        del described["seed"]
+        return json.loads(json.dumps(described))
+
     def draw(self, stage: str, number: int) -> RenderedAnatomy:
         """Anatomy `number` of a stage (TRAINING or VALIDATION); the same arguments give the same anatomy."""
-        rng = np.random.default_rng([self.seed, 0 if stage == TRAINING else 1, number])
+        rng = np.random.default_rng([self.seed, STAGES.index(stage), number])
         kinds = sorted(self.shares)
         weights = np.array([self.shares[kind] for kind in kinds], float)
         kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
@@ -66,13 +79,34 @@ class AnatomyPool:
     recipe: AnatomyRecipe
     size: int
 
+    def open(self) -> None:
+        """Makes the folder, or sees to it that what lies there was drawn by such a recipe.
+
+        Raises:
+            InputError: if it was not, or nothing says so, or the folder cannot be written to.
+        """
+        path = self.folder / RECIPE_FILE
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if path.is_file():
+                alike = json.loads(path.read_text(encoding="utf-8")) == self.recipe.to_dict()
+            elif alike := not any(self.paths(stage) for stage in STAGES):
+                with replacing(path) as unfinished:
+                    unfinished.write_text(json.dumps(self.recipe.to_dict()), encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read or written ({error}).") from error
+        if not alike:
+            raise InputError(
+                f"The anatomies in {self.folder} were drawn for other [data] settings (kinds, spacing or extent); name "
+                "another folder with --anatomies."
+            )
+
     def paths(self, stage: str = TRAINING) -> list[Path]:
         """What is there, oldest first."""
         return sorted(self.folder.glob(f"{stage}-*.safetensors"))
 
     def grow(self, stage: str, number: int) -> Path:
         """Draws anatomy `number` if it is not there, and lets go of the oldest if there are more than `size`."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{stage}-{number:06d}.safetensors"
         if not path.is_file():
             with _one_thread():
@@ -93,7 +127,7 @@ class AnatomyPool:
         Raises:
             FileNotFoundError: if the pool is empty.
         """
-        rng = np.random.default_rng([self.recipe.seed, 2, group])
+        rng = np.random.default_rng([self.recipe.seed, len(STAGES), group])
         for attempt in range(3):
             paths = self.paths()
             if not paths:

@@ -24,7 +24,8 @@ class ValidationFigures:
 
     Attributes:
         loss: the composite loss at the present heatmaps.
-        dice: Dice of the thresholded segmentation, over samples that show a labyrinth.
+        dice: Dice of the thresholded segmentation, over samples that show a labyrinth or are said to: 0 for one that
+            is drawn where there is none.
         iou: intersection over union of the same.
         heatmap_mse, heatmap_mae: against the present heatmaps.
         helicotrema_mm, oval_window_mm, round_window_mm: error of each landmark that lies inside its tile.
@@ -86,7 +87,7 @@ def validate(
                 output = network(batch.image)
             row = dict.fromkeys(ValidationFigures.names(), float("nan"))
             row["loss"] = float(loss(output, batch, heatmap).total)
-            if output.segmentation is not None and sample.labyrinth.max() >= 0.5:
+            if output.segmentation is not None:
                 predicted = (output.segmentation[0, 0] > 0).cpu().numpy()
                 row["dice"], row["iou"] = dice_and_iou(predicted, sample.labyrinth >= 0.5)
             if output.heatmaps is not None:
