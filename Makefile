@@ -37,6 +37,6 @@ clean:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed (slicer-core has no package for others)." \
 	"Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -m venv --clear .venv || { echo "Python's venv module is needed (Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
-	@echo "Installing the packages of requirements.txt into .venv (once, about 2.5 GB)"
+	@echo "Installing the packages of requirements.txt into .venv (once; 2.6 GB, several GiB more with CUDA)"
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
