@@ -94,7 +94,7 @@ class InnerEarAIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.ui.inputSelector.setMRMLScene(slicer.mrmlScene)
         self.logic = InnerEarAILogic()
-        self.panel = Panel(self.ui, self.logic)
+        self.panel = Panel(self.ui, self.logic, lambda: self.parent.isEntered)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
@@ -234,16 +234,17 @@ class InnerEarAILogic(ScriptedLoadableModuleLogic):
         nodes = write_results(noted_if_moved(result, volumeNode), volumeNode)
         record_run(nodes)
         if show:
-            hide_earlier_runs(nodes, volumeNode)
-            show_results(nodes, volumeNode)
+            wasShown = hide_earlier_runs(nodes, volumeNode)
+            # Who has looked at the ears in 3D keeps the camera.
+            show_results(nodes, volumeNode, reset_3d=not wasShown)
         return nodes
 
     def _segmenter(self):
         if self._segment is not None:
             return self._segment
-        from InnerEarAILib.panel.installation import missing_sentence, torch_fault
+        from InnerEarAILib.panel.installation import lasting_fault, missing_sentence
 
-        if fault := torch_fault():
+        if fault := lasting_fault():
             raise RuntimeError(fault)
         # Torch takes seconds to import and may be missing, so it is asked for when work starts and not before.
         try:

@@ -88,12 +88,14 @@ def volume_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
         node: a scalar volume, of any orientation and handedness; a linear transform above it is applied.
 
     Raises:
-        InputError: if there is no image, if it is a label map, a colour or a vector image, or if it lies under a
-            transform that is not linear.
+        InputError: if there is no image, if it is a label map, a colour or a vector image, or a result of ours, or if
+            it lies under a transform that is not linear.
     """
     if node is None or not node.IsA("vtkMRMLScalarVolumeNode"):
         raise InputError("No volume was given; choose the CT scan.")
     name = node.GetName()
+    if node.GetAttribute(f"{ATTRIBUTE_PREFIX}model"):
+        raise InputError(f"'{name}' is the uncertainty of an earlier run, not a CT scan; choose the scan itself.")
     if node.GetImageData() is None or node.GetImageData().GetNumberOfPoints() == 0:
         raise InputError(f"The volume '{name}' holds no image; load the scan again.")
     if node.IsA("vtkMRMLLabelMapVolumeNode"):
@@ -160,23 +162,62 @@ def noted_if_moved(result: ScanResult, input_node: slicer.vtkMRMLScalarVolumeNod
     return replace(result, notes=(*result.notes, note))
 
 
-def show_results(nodes: ResultNodes, input_node: slicer.vtkMRMLScalarVolumeNode, overlay_opacity: float = 0.6) -> None:
+def show_results(
+    nodes: ResultNodes,
+    input_node: slicer.vtkMRMLScalarVolumeNode,
+    overlay_opacity: float = 0.6,
+    reset_3d: bool = True,
+) -> None:
     """Shows the scan in all slice views with the uncertainty over it, and centres them on the first ear.
+
+    Slice views that showed another volume are fitted to the scan first; the others keep their zoom.
 
     Args:
         nodes: what write_results gave.
         input_node: the scan.
         overlay_opacity: of the uncertainty, 0 to 1.
+        reset_3d: look at all that is shown in the 3D views.
     """
+    of_another_volume = [
+        view for view in _slice_logics() if not _is_background(view.GetSliceCompositeNode(), input_node)
+    ]
     slicer.util.setSliceViewerLayers(
         background=input_node, foreground=nodes.uncertainty, foregroundOpacity=overlay_opacity
     )
+    for view in of_another_volume:
+        view.FitSliceToBackground()
     if nodes.uncertainty is not None:
-        # A legend follows the layers only where a user's hand changes them.
-        slicer.modules.colors.logic().GetColorLegendDisplayNode(nodes.uncertainty).Modified()
+        refresh_legend(nodes.uncertainty)
     segment_id = nodes.segmentation.GetSegmentation().GetNthSegmentID(0)
     centre_ras = nodes.segmentation.GetSegmentCenterRAS(segment_id)
-    slicer.vtkMRMLSliceNode.JumpAllSlices(input_node.GetScene(), *centre_ras)
+    slice_node = slicer.vtkMRMLSliceNode
+    slice_node.JumpAllSlices(input_node.GetScene(), *centre_ras, slice_node.CenteredJumpSlice)
+    if reset_3d and slicer.app.layoutManager() is not None:
+        slicer.util.resetThreeDViews()
+
+
+def is_looked_at(volume_node: slicer.vtkMRMLScalarVolumeNode) -> bool:
+    """Whether a volume is the background of a slice view."""
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", volume_node.GetScene())
+    return any(_is_background(composite, volume_node) for composite in composites)
+
+
+def refresh_legend(uncertainty: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Shows the legend of an uncertainty where its volume is shown, and only there."""
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(uncertainty)
+    if legend is not None:
+        # It follows the layers only where a user's hand changes them.
+        legend.Modified()
+
+
+def _is_background(composite: slicer.vtkMRMLSliceCompositeNode, node: slicer.vtkMRMLScalarVolumeNode) -> bool:
+    return composite.GetBackgroundVolumeID() == node.GetID()
+
+
+def _slice_logics() -> list[slicer.vtkMRMLSliceLogic]:
+    # Without a main window there may be no collection at all.
+    logics = slicer.app.applicationLogic().GetSliceLogics()
+    return [] if logics is None else [logics.GetItemAsObject(n) for n in range(logics.GetNumberOfItems())]
 
 
 def _add_segmentation(result: ScanResult, input_node: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode:

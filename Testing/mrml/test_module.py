@@ -6,6 +6,7 @@ import os
 import runpy
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,7 @@ def test_cancelling_before_the_scene_is_touched_leaves_it(host, add_scan, result
 
 def test_without_being_asked_to_show_the_views_stay(host, add_scan, result_for, monkeypatch):
     shown = []
-    monkeypatch.setattr(mrml, "show_results", lambda *arguments: shown.append(arguments))
+    monkeypatch.setattr(mrml, "show_results", lambda *arguments, **more: shown.append(arguments))
     logic = InnerEarAILogic(lambda volume, options, progress: result_for(volume.grid))
     logic.process(add_scan(), show=False)
     assert not shown
@@ -151,3 +152,25 @@ def test_slicer_runs_a_batch_by_the_options_of_the_shell(monkeypatch):
         runpy.run_path(str(script), run_name="__main__")
     assert calls == [["segment", "a.nrrd", "-o", "out"]] * 2
     assert codes == [3, 3]
+
+
+def test_a_batch_over_all_volumes_does_not_take_a_result_for_a_scan(host, add_scan, result_for):
+    taken = []
+
+    def segment(volume, options, progress):
+        taken.append(volume.name)
+        return result_for(volume.grid)
+
+    logic = InnerEarAILogic(segment)
+    nodes = logic.process(add_scan())
+    count = slicer.mrmlScene.GetNumberOfNodes()
+    with pytest.raises(InputError, match="'CT uncertainty' is the uncertainty of an earlier run"):
+        logic.process(nodes.uncertainty)
+    assert taken == ["CT"]
+    assert slicer.mrmlScene.GetNumberOfNodes() == count
+
+
+def test_a_slicer_that_is_too_old_is_said_in_the_console(host, add_scan, monkeypatch):
+    monkeypatch.setattr(installation, "sys", types.SimpleNamespace(version_info=(3, 9, 10), platform="linux"))
+    with pytest.raises(RuntimeError, match=r"needs Slicer 5\.10 or newer"):
+        InnerEarAILogic().process(add_scan())

@@ -41,6 +41,14 @@ def labelled_places(volume: Volume, label: int = 1) -> np.ndarray:
     return places[np.lexsort(places.round(3).T)]
 
 
+def as_volume(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
+    """A volume of our own as Slicer shows it; volume_from_node takes scans alone."""
+    to_ras = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(to_ras)
+    affine_lps = mrml.RAS_FROM_LPS @ slicer.util.arrayFromVTKMatrix(to_ras)
+    return Volume(slicer.util.arrayFromVolume(node), affine_lps)
+
+
 @pytest.fixture
 def written(host, add_scan, result_for):
     node = add_scan(ijk_to_ras=OBLIQUE)
@@ -74,7 +82,7 @@ def test_segments_points_and_uncertainty_lie_where_the_result_says(
     expected = np.array([mark.position_lps for mark in ear.landmarks]) * (-1, -1, 1)
     np.testing.assert_allclose(positions_ras, expected, atol=1e-9)
 
-    shown = volume_from_node(nodes.uncertainty)
+    shown = as_volume(nodes.uncertainty)
     np.testing.assert_allclose(shown.affine_lps, result.grid.affine_lps, atol=1e-9)
     inside = shown.grid.to_indices(ear.uncertainty.grid.centre_lps).round().astype(int)
     assert shown.voxels[tuple(inside[::-1])] == pytest.approx(0.25, abs=0.01)
@@ -213,7 +221,7 @@ def test_a_scene_bundle_restores_everything(written, tmp_path):
         np.testing.assert_allclose(positions, [mark.position_lps for mark in ear.landmarks], atol=1e-9)
         assert landmarks.GetFixedNumberOfControlPoints()
     # Slicer turns the slices of a left-handed file round; each voxel keeps its place.
-    restored = volume_from_node(uncertainty)
+    restored = as_volume(uncertainty)
     outer = [grid.corners_lps()[np.lexsort(grid.corners_lps().T)] for grid in (restored.grid, result.grid)]
     np.testing.assert_allclose(*outer, atol=1e-6)
     middle = restored.grid.to_indices(result.ears[1].segmentation.grid.centre_lps).round().astype(int)

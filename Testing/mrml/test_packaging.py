@@ -17,8 +17,12 @@ from host.runtime import module_folder
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def extension_cmake() -> str:
+    return (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+
+
 def extension_settings() -> dict[str, str]:
-    return dict(re.findall(r'set\((EXTENSION_\w+) "([^"]*)"\)', (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")))
+    return dict(re.findall(r'set\((EXTENSION_\w+) "([^"]*)"\)', extension_cmake()))
 
 
 def test_the_package_lists_every_file_of_the_module():
@@ -89,3 +93,8 @@ def test_the_module_is_built_within_another_project(tmp_path, testing):
     assert built.returncode == 0, built.stderr
     assert (tmp_path / "build" / "modules" / "InnerEarAILib" / "models" / "clinical" / "model.json").is_file()
     assert ("test: SCRIPT;InnerEarAI.py" in built.stdout) == testing
+
+
+def test_the_cmake_that_builds_slicer_builds_the_extension():
+    first, last = re.match(r"cmake_minimum_required\(VERSION ([\d.]+)\.\.\.([\d.]+)\)", extension_cmake()).groups()
+    assert [tuple(map(int, version.split("."))) for version in (first, last)] == [(3, 16, 3), (3, 28)]

@@ -110,7 +110,10 @@ def test_what_is_no_ct_is_refused_in_one_sentence(host, add_scan):
     warped = add_scan()
     warped.SetAndObserveTransformNodeID(warp_transform().GetID())
     points = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
+    uncertainty = add_scan()
+    uncertainty.SetAttribute("InnerEarAI.model", "clinical")
     refused = {None: "No volume", empty: "no image", labels: "label map", colours: "3 values", warped: "warping"}
+    refused[uncertainty] = "uncertainty of an earlier run, not a CT"
     for node, reason in {**refused, points: "No volume"}.items():
         with pytest.raises(InputError, match=reason):
             volume_from_node(node)

@@ -7,9 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
+import slicer
 
 from InnerEarAILib.panel import child as child_module
 from InnerEarAILib.panel.child import Child, python_command, remove_folder
+from InnerEarAILib.panel.probe import Probe
+from InnerEarAILib.panel.run import Run
+from library.scans import noisy_scan
 
 
 def started(folder, script):
@@ -117,3 +121,19 @@ def test_a_folder_that_is_free_is_not_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(child_module.time, "sleep", lambda seconds: pytest.fail("waited"))
     remove_folder(tmp_path)
     assert not tmp_path.exists()
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["is there", "is not there"])
+def test_the_files_of_a_child_lie_where_slicer_keeps_temporary_ones(host, tmp_path, monkeypatch, there):
+    of_slicer, of_system = tmp_path / "Slicer", tmp_path / "system"
+    of_system.mkdir()
+    if there:
+        of_slicer.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(of_system))
+    monkeypatch.setattr(type(slicer.app), "temporaryPath", str(of_slicer))
+    children = [Run(noisy_scan(), {}), Probe()]
+    begun = list((of_slicer if there else of_system).glob("InnerEarAI-*"))
+    for one in children:
+        one.close()
+    assert len(begun) == len(children)
+    assert [*tmp_path.rglob("InnerEarAI-*")] == []

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from host.panel_window import PanelWindow
-from InnerEarAILib.panel import computer, computer_watch
+from InnerEarAILib.panel import computer, computer_watch, installation
 from InnerEarAILib.panel.computer import Computer
 from InnerEarAILib.time_estimate import Speed
 from panel.conftest import COMPUTER
@@ -163,12 +164,72 @@ def test_a_click_goes_before_the_probe_which_is_made_up_for_afterwards(opened, p
 
 
 def test_without_pytorch_nothing_is_started_and_it_is_said(opened, probe_says, monkeypatch):
-    monkeypatch.setattr(computer_watch, "installed_version", lambda name: None)
+    monkeypatch.setattr(installation, "installed_version", lambda name: None)
     probe_says(STARTED, CPU, PROBED)
     window = opened()
     assert "not installed yet" in window.widget.ui.deviceHint.text
-    assert "once PyTorch is installed" in window.widget.ui.timeLabel.text
+    assert "once what the networks need is installed" in window.widget.ui.timeLabel.text
     assert not window.widget.panel._computer.is_probing
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """What is installed, for the watch and the installation: a dictionary that a test changes."""
+    there = {"torch": "2.13.0", "safetensors": "0.8"}
+    for part in (installation, computer_watch):
+        monkeypatch.setattr(part, "installed_version", there.get)
+    return there
+
+
+def test_a_torch_of_another_extension_is_not_probed_before_all_is_there(opened, probe_says, installed):
+    del installed["safetensors"]
+    probe_says({"event": "error", "kind": "unexpected", "sentence": "No module named 'safetensors'"}, exit_code=1)
+    window = opened()
+    add_scan(window, "CT")
+    ui = window.widget.ui
+    assert not window.widget.panel._computer.is_probing
+    assert "not installed yet" in ui.deviceHint.text
+    assert "once what the networks need is installed" in ui.timeLabel.text
+    assert not ui.logButton.visible
+    installed["safetensors"] = "0.8"
+    probe_says(STARTED, GPU, CPU, *SPEEDS, PROBED)
+    window.enter()
+    assert probed(window).deviceHint.text == "Found: NVIDIA RTX 4090, 24 GB."
+
+
+@pytest.mark.parametrize("unfit", ["PyTorch 2.9", "Python 3.9"])
+def test_what_is_unfit_is_not_probed(opened, probe_says, installed, monkeypatch, unfit):
+    if unfit == "PyTorch 2.9":
+        installed["torch"] = "2.9.1"
+    else:
+        monkeypatch.setattr(installation, "sys", SimpleNamespace(version_info=(3, 9, 10), platform="linux"))
+    probe_says(STARTED, seconds=60)
+    window = opened()
+    assert not window.widget.panel._computer.is_probing
+    assert unfit in window.widget.ui.deviceHint.text
+
+
+def test_a_probe_that_failed_is_made_again_when_the_module_is_next_opened(opened, probe_says):
+    probe_says(STARTED, exit_code=1)
+    window = opened()
+    assert "could not be found out" in probed(window).deviceHint.text
+    probe_says(STARTED, GPU, CPU, *SPEEDS, PROBED)
+    window.leave()
+    window.enter()
+    assert probed(window).deviceHint.text == "Found: NVIDIA RTX 4090, 24 GB."
+    assert not window.widget.ui.logButton.visible
+
+
+def test_a_pytorch_that_was_replaced_in_the_session_is_measured_anew(opened, probe_says, installed):
+    probe_says(STARTED, NO_GPU, CPU, *SPEEDS[2:], PROBED)
+    window = opened()
+    add_scan(window, "CT")
+    assert "About 25 seconds" in is_looked_at(window).timeLabel.text
+    installed["torch"] = "2.14.0"
+    faster = [{**speed, "seconds_per_tile": speed["seconds_per_tile"] / 4} for speed in SPEEDS[2:]]
+    probe_says(STARTED, NO_GPU, CPU, *faster, PROBED)
+    window.enter()
+    assert "About 10 seconds" in is_looked_at(window).timeLabel.text
 
 
 def test_closing_the_panel_ends_the_probe(opened, probe_says):

@@ -263,3 +263,17 @@ def test_a_pytorch_that_was_installed_and_is_too_old_for_numpy_is_noticed(instal
     monkeypatch.setattr(sys.modules["PyTorchUtils"].PyTorchUtilsLogic, "installTorch", install_old)
     with pytest.raises(installation.InstallationError, match=r"PyTorch 2\.1\.2 cannot be used with NumPy 2\.0\.2"):
         installation.install(installation.missing_packages())
+
+
+def test_in_a_slicer_that_is_too_old_nothing_is_asked_and_the_button_says_why(
+    panel, scan, installed, asked, calls, monkeypatch
+):
+    monkeypatch.setattr(installation, "sys", types.SimpleNamespace(version_info=(3, 9, 10), platform="linux"))
+    sentence = "InnerEarAI needs Slicer 5.10 or newer (Python 3.11); this one has Python 3.9."
+    panel.enter()
+    assert panel.widget.ui.deviceHint.text == sentence
+    assert finish(panel) == sentence
+    assert panel.widget.panel._run is None
+    assert asked.texts == []
+    assert calls == []
+    assert installation.obstacle() == sentence

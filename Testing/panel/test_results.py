@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import slicer
 import slicer.util
 
 from InnerEarAI import InnerEarAILogic
 from InnerEarAILib.mrml import volume_from_node
+from InnerEarAILib.panel.run_record import latest_run
 from library.scans import painted_ear, scan_result
 from panel.driving import add_ears, add_scan, button, node_ids, shown
 
@@ -201,7 +203,84 @@ def test_the_first_ct_is_chosen_and_nothing_that_is_none(panel):
     slicer.util.addVolumeFromArray(zeros, nodeClassName="vtkMRMLLabelMapVolumeNode")
     slicer.util.addVolumeFromArray(np.zeros((4, 4, 4, 3), np.uint8), nodeClassName="vtkMRMLVectorVolumeNode")
     panel.widget.enter()
-    assert panel.widget.ui.inputSelector.currentNode() is None
+    hidden = slicer.util.addVolumeFromArray(zeros, name="of another module")
+    hidden.SetHideFromEditors(True)
+    panel.widget.enter()
+    assert panel.widget.logic.getParameterNode().inputVolume is None
+    assert "Load a CT" in panel.widget.ui.statusLabel.text
     scan = slicer.util.addVolumeFromArray(zeros, name="CT")
     panel.widget.enter()
     assert panel.widget.ui.inputSelector.currentNode() is scan
+
+
+def is_visible(name: str) -> bool:
+    return bool(slicer.util.getNode(name).GetDisplayNode().GetVisibility())
+
+
+def test_removing_the_newest_run_shows_the_one_before(segmented, views, scan):
+    add_ears(segmented, scan)
+    drawn = ("CT inner ear", "CT right landmarks", "CT left landmarks")
+    assert not any(is_visible(name) for name in drawn)
+    segmented.widget.ui.removeButton.click()
+    segmented.settle()
+    assert all(is_visible(name) for name in drawn)
+    earlier = slicer.util.getNode("CT uncertainty").GetID()
+    assert {view.composite.GetForegroundVolumeID() for view in views.values()} == {earlier}
+    assert segmented.widget.ui.show3DButton.text == "Hide in 3D"
+    assert segmented.widget.ui.showUncertaintyButton.text == "Hide uncertainty"
+
+
+def test_removing_a_run_whose_uncertainty_was_hidden_brings_no_other_up(segmented, views, scan):
+    add_ears(segmented, scan)
+    segmented.widget.ui.showUncertaintyButton.click()
+    segmented.widget.ui.removeButton.click()
+    segmented.settle()
+    assert is_visible("CT inner ear")
+    assert {view.composite.GetForegroundVolumeID() for view in views.values()} == {None}
+
+
+def cloned(node):
+    """As "Clone" in the module Data does it."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    logic = slicer.vtkSlicerSubjectHierarchyModuleLogic
+    return hierarchy.GetItemDataNode(logic.CloneSubjectHierarchyItem(hierarchy, hierarchy.GetItemByDataNode(node)))
+
+
+def copied(node):
+    """As a script does it, with the references."""
+    copy = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    copy.Copy(node)
+    return copy
+
+
+@pytest.mark.parametrize("duplicate", [cloned, copied])
+@pytest.mark.parametrize("kept", [True, False], ids=["scan kept", "scan removed"])
+def test_a_clone_of_the_segmentation_is_no_run(segmented, scan, duplicate, kept):
+    segmentation = slicer.util.getNode("CT inner ear")
+    copy = duplicate(segmentation)
+    assert copy.GetAttribute("InnerEarAI.summary")
+    ui = segmented.widget.ui
+    if kept:
+        ui.inputSelector.setCurrentNode(None)
+        segmented.settle()
+        assert not ui.resultsButton.visible
+        ui.inputSelector.setCurrentNode(scan)
+    else:
+        slicer.mrmlScene.RemoveNode(scan)
+    segmented.settle()
+    assert segmented.widget.panel._results.record.segmentation is segmentation
+    ui.removeButton.click()
+    segmented.settle()
+    assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == [copy]
+    assert not ui.resultsButton.visible
+
+
+def test_results_that_are_imported_beside_others_are_still_results(segmented, scan, tmp_path):
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    without_clearing = False
+    slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"), without_clearing)
+    segmented.settle()
+    scans = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if node.GetName() == "CT"]
+    records = [latest_run(slicer.mrmlScene, node) for node in scans]
+    assert len({record.segmentation.GetID() for record in records}) == 2
+    assert len({node.GetID() for record in records for node in record.nodes()}) == 8

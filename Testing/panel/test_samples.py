@@ -29,7 +29,7 @@ write_volume(Path(sys.argv[-1]), noisy_scan())
 @pytest.fixture
 def dialog(monkeypatch):
     """The progress dialog that Slicer would show."""
-    shown = types.SimpleNamespace(wasCanceled=False, closed=False)
+    shown = types.SimpleNamespace(wasCanceled=False, closed=False, show=lambda: None)
     shown.close = lambda: setattr(shown, "closed", True)
     monkeypatch.setattr(slicer.util, "createProgressDialog", lambda **more: shown)
     return shown
@@ -131,5 +131,48 @@ def test_a_pytorch_that_cannot_draw_is_said_and_nothing_is_asked(panel, dialog, 
     monkeypatch.setattr(samples, "numpy_conflict", lambda: "PyTorch 2.2.2 cannot be used with NumPy 2.0.2.")
     monkeypatch.setattr(samples, "consent_to", lambda missing: pytest.fail("asked"))
     with pytest.raises(samples.InstallationError, match="cannot be used with NumPy"):
+        samples.load_sample(EAR)
+    assert starts == []
+
+
+def test_the_window_that_waits_is_there_at_once_and_takes_every_click(panel, drawn_by, monkeypatch):
+    seen = []
+    process_events = slicer.app.processEvents
+
+    def look():
+        process_events()
+        windows = [window for window in slicer.app.topLevelWidgets() if hasattr(window, "wasCanceled")]
+        seen.extend((window.visible, window.modal) for window in windows)
+
+    monkeypatch.setattr(slicer.app, "processEvents", look)
+    drawn_by(DRAW.format(testing=str(Path(__file__).parents[1])))
+    samples.load_sample(EAR)
+    assert seen[0] == (True, True)
+
+
+def test_a_second_click_while_it_is_drawn_draws_no_second_one(panel, dialog, drawn_by, monkeypatch):
+    starts = drawn_by(DRAW.format(testing=str(Path(__file__).parents[1])))
+    refused = []
+    process_events = slicer.app.processEvents
+
+    def click_again():
+        process_events()
+        if not refused:
+            with pytest.raises(RuntimeError, match="being drawn already") as error:
+                samples.load_sample(types.SimpleNamespace(sampleName="InnerEarHeadPhantom"))
+            refused.append(error)
+
+    monkeypatch.setattr(slicer.app, "processEvents", click_again)
+    (node,) = samples.load_sample(EAR)
+    assert node.GetName() == "InnerEarPhantom"
+    assert len(refused) == len(starts) == 1
+    samples.cached_file("ear").unlink()
+    assert samples.load_sample(EAR)
+
+
+def test_a_slicer_that_is_too_old_draws_nothing(panel, dialog, drawn_by, monkeypatch):
+    starts = drawn_by("")
+    monkeypatch.setattr(samples, "slicer_too_old", lambda: "InnerEarAI needs Slicer 5.10 or newer.")
+    with pytest.raises(samples.InstallationError, match="needs Slicer"):
         samples.load_sample(EAR)
     assert starts == []

@@ -134,3 +134,47 @@ def _segment_tags(path: Path) -> dict[str, dict[str, str]]:
         fields[f"Segment{n}_ID"]: dict(tag.split(":", 1) for tag in fields[f"Segment{n}_Tags"].split("|") if tag)
         for n in range(2)
     }
+
+
+@pytest.fixture
+def unwritable_landmarks(segmented, monkeypatch):
+    """Slicer cannot write points: it logs that and says False."""
+    files = slicer.app.coreIOManager()
+    write = files.saveNodes
+
+    def save(file_type, properties, messages):
+        if "landmarks" in properties["fileName"]:
+            return False
+        return write(file_type, properties, messages)
+
+    def set_in():
+        monkeypatch.setattr(files, "saveNodes", save)
+
+    return set_in
+
+
+def test_a_node_that_slicer_could_not_write_leaves_no_half_set(segmented, results, monkeypatch, unwritable_landmarks):
+    unwritable_landmarks()
+    save_into(monkeypatch, results)
+    segmented.widget.ui.saveButton.click()
+    status = segmented.widget.ui.statusLabel.text
+    assert status == (
+        f"The results cannot be written to {results} (Slicer could not write CT_landmarks_right.mrk.json)."
+    )
+    assert list(results.iterdir()) == []
+    assert slicer.util.getNode("CT inner ear").GetStorageNode() is None
+
+
+def test_a_node_that_slicer_could_not_write_loses_no_earlier_file(
+    segmented, results, monkeypatch, unwritable_landmarks
+):
+    save_into(monkeypatch, results)
+    segmented.widget.ui.saveButton.click()
+    before = {path.name: path.read_bytes() for path in results.iterdir()}
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, **more: True)
+    unwritable_landmarks()
+    segmented.widget.ui.saveButton.click()
+    assert "could not write CT_landmarks_right.mrk.json" in segmented.widget.ui.statusLabel.text
+    assert {path.name: path.read_bytes() for path in results.iterdir()} == before
+    storage = slicer.util.getNode("CT right landmarks").GetStorageNode()
+    assert Path(storage.GetFileName()) == results / "CT_landmarks_right.mrk.json"

@@ -11,10 +11,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import slicer
 
 LIBRARY_PARENT = Path(__file__).resolve().parents[2]
 
@@ -37,6 +40,19 @@ def python_command(module: str, *arguments: str) -> list[str]:
     """
     # In the application sys.executable may be the application itself.
     return [shutil.which("PythonSlicer") or sys.executable, "-m", module, *arguments]
+
+
+def temporary_folder(prefix: str) -> Path:
+    """A new folder for a child: where Slicer is set to keep temporary files, else where the system does.
+
+    Args:
+        prefix: of its name.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    of_slicer = getattr(getattr(slicer, "app", None), "temporaryPath", "")
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=of_slicer if os.path.isdir(of_slicer) else None))
 
 
 def remove_folder(folder: Path) -> None:

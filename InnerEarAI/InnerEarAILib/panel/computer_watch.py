@@ -10,7 +10,7 @@ import slicer.util
 
 from InnerEarAILib.panel.computer import Computer
 from InnerEarAILib.panel.hints import ProbeState
-from InnerEarAILib.panel.installation import installed_version
+from InnerEarAILib.panel.installation import installed_version, lasting_fault, missing_packages, packages
 from InnerEarAILib.panel.probe import Probe
 from InnerEarAILib.segmenter_options import SegmenterOptions
 from InnerEarAILib.time_estimate import speed_of_run
@@ -24,7 +24,7 @@ class ComputerWatch:
     """What is known, and the probe that finds it out.
 
     What was found stays in the settings and is shown at once. It is looked at anew once in every session, since a
-    driver or a GPU may have come or gone.
+    driver or a GPU may have come or gone; and again where that failed, or other packages have been installed since.
 
     Attributes:
         computer: None where nothing is known yet.
@@ -33,7 +33,7 @@ class ComputerWatch:
 
     def __init__(self) -> None:
         self._probe: Probe | None = None
-        self._is_up_to_date = False
+        self._looked_at_with: tuple[str | None, ...] | None = None
         self.log = ""
         self.computer = Computer.from_json(slicer.util.settingsValue(SETTING, ""))
 
@@ -45,8 +45,10 @@ class ComputerWatch:
     @property
     def state(self) -> ProbeState:
         """How far the computer is known."""
-        if installed_version("torch") is None:
-            return "no torch"
+        if lasting_fault():
+            return "faulty"
+        if missing_packages():
+            return "missing"
         if self.computer is not None:
             return "known"
         return "failed" if self.log else "probing"
@@ -76,9 +78,13 @@ class ComputerWatch:
 
     def start(self) -> bool:
         """Starts a probe where one is needed and can be done; whether one is going on."""
-        if not self._is_up_to_date and self._probe is None and self.state in ("probing", "known"):
+        can_be_done = self._probe is None and self.state not in ("missing", "faulty")
+        if can_be_done and self._looked_at_with != _installed_versions():
+            self.log = ""
+            # Speeds that were measured with other packages say nothing of these.
+            known = self.computer if self._looked_at_with is None else None
             try:
-                self._probe = Probe(self.computer)
+                self._probe = Probe(known)
             except OSError as error:
                 self.log = str(error)
         return self.is_probing
@@ -90,7 +96,7 @@ class ComputerWatch:
         self.computer = self._probe.computer
         self.log = "" if self.computer else self._probe.log
         self._probe = None
-        self._is_up_to_date = True
+        self._looked_at_with = _installed_versions() if self.computer else None
         self._keep()
 
     def stop(self) -> None:
@@ -109,3 +115,7 @@ class ComputerWatch:
     def _keep(self) -> None:
         if self.computer is not None:
             qt.QSettings().setValue(SETTING, self.computer.to_json())
+
+
+def _installed_versions() -> tuple[str | None, ...]:
+    return tuple(installed_version(package.name) for package in packages())

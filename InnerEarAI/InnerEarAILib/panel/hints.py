@@ -12,8 +12,8 @@ from InnerEarAILib.panel.run import Run
 from InnerEarAILib.segmenter_options import SegmenterOptions
 from InnerEarAILib.time_estimate import in_words
 
-ProbeState = Literal["no torch", "probing", "failed", "known"]
-"""How far the panel knows the computer."""
+ProbeState = Literal["missing", "faulty", "probing", "failed", "known"]
+"""How far the panel knows the computer; or why it cannot be looked at: something is not installed, or unfit."""
 
 
 def time_hint(options: SegmenterOptions, seconds: float | None, state: ProbeState, has_input: bool) -> str:
@@ -31,8 +31,8 @@ def time_hint(options: SegmenterOptions, seconds: float | None, state: ProbeStat
         what = _("One view {where}, without uncertainty.").format(where=where)
     else:
         what = _("{views} views {where}, with uncertainty.").format(views=preset.views, where=where)
-    if state == "no torch":
-        when = _("The time can be told once PyTorch is installed.")
+    if state == "missing":
+        when = _("The time can be told once what the networks need is installed.")
     elif state == "probing":
         when = _("Measuring how fast this computer is…")
     elif seconds is not None:
@@ -55,12 +55,12 @@ def model_advice(card: ModelCard) -> str:
     return _("{limits}\nTrained on: {trained_on}").format(limits=card.limits, trained_on=card.trained_on)
 
 
-def device_hint(computer: Computer | None, state: ProbeState, choice: str, torch_fault: str) -> str:
-    """What computes, and why not a GPU where there is none; or what is wrong with PyTorch."""
-    if torch_fault:
-        return torch_fault
-    if state == "no torch":
-        return _("PyTorch is not installed yet. The first run asks before it installs anything.")
+def device_hint(computer: Computer | None, state: ProbeState, choice: str, fault: str) -> str:
+    """What computes, and why not a GPU where there is none; or what is wrong with Slicer or PyTorch."""
+    if fault:
+        return fault
+    if state == "missing":
+        return _("What the networks need is not installed yet. The first run asks before it installs anything.")
     if state == "probing":
         return _("Looking for a GPU…")
     if computer is None:

@@ -17,6 +17,9 @@ from slicer.i18n import tr as _
 
 REQUESTER = "InnerEarAI"
 
+FIRST_SLICER, FIRST_PYTHON = "5.10", (3, 11)
+"""The oldest Slicer that will do, and the oldest Python that the library is written for."""
+
 UNFIT_TORCH = "2.9."
 """PyTorch 2.9 has a regression in 3D convolutions; releases before and after have not."""
 
@@ -87,7 +90,7 @@ def installed_version(name: str) -> str | None:
 def obstacle() -> str:
     """Why nothing can be computed with what is installed, in one sentence with a way out; empty where all is well."""
     missing = missing_packages()
-    return torch_fault() or (missing_sentence(missing[0].name) if missing else "")
+    return lasting_fault() or (missing_sentence(missing[0].name) if missing else "")
 
 
 def missing_sentence(name: str) -> str:
@@ -97,6 +100,20 @@ def missing_sentence(name: str) -> str:
         "AI, which installs it; or install the PyTorch extension, then run "
         "slicer.util.pip_install('{package}') in the Python console."
     ).format(package=name)
+
+
+def lasting_fault() -> str:
+    """What is wrong with this Slicer or its PyTorch, and stays so if what is missing is installed; or empty."""
+    return slicer_too_old() or torch_fault()
+
+
+def slicer_too_old() -> str:
+    """Why this Slicer's Python cannot run the library, in one sentence; empty where it can."""
+    if sys.version_info[:2] >= FIRST_PYTHON:
+        return ""
+    return _("InnerEarAI needs Slicer {slicer} or newer (Python {first}); this one has Python {python}.").format(
+        slicer=FIRST_SLICER, first=_dotted(FIRST_PYTHON), python=_dotted(sys.version_info[:2])
+    )
 
 
 def torch_fault() -> str:
@@ -198,6 +215,10 @@ def _pip_install(requirement: str) -> None:
 def _is_intel_mac() -> bool:
     # Of Slicer, not of the computer: its Python under Rosetta says so too, and takes the same wheels.
     return sys.platform == "darwin" and platform.machine() == "x86_64"
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(str(number) for number in version)
 
 
 def _release(version: str) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from slicer.i18n import tr as _
 
 from InnerEarAILib.model_card import ModelError
 from InnerEarAILib.model_store import list_models
-from InnerEarAILib.mrml import ATTRIBUTE_PREFIX, volume_from_node
+from InnerEarAILib.mrml import ATTRIBUTE_PREFIX, is_looked_at, volume_from_node
 from InnerEarAILib.panel import hints
 from InnerEarAILib.panel.computer import chosen_card
 from InnerEarAILib.panel.computer_watch import ComputerWatch
@@ -23,8 +24,8 @@ from InnerEarAILib.panel.installation import (
     InstallationError,
     consent_to,
     install,
+    lasting_fault,
     missing_packages,
-    torch_fault,
 )
 from InnerEarAILib.panel.log_window import log_header, show_log
 from InnerEarAILib.panel.results_view import ResultsView
@@ -44,12 +45,14 @@ LOGGED_KINDS = ("model", "memory", "unexpected", "crash")
 
 
 def volumes_to_choose(scene: Any) -> list[Any]:
-    """The volumes that may be a CT: neither label maps, nor colour or vector images, nor a run's uncertainty."""
+    """The volumes that may be a CT: neither label maps, nor colour or vector images, nor what is hidden or ours."""
     volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene)
     return [
         node
         for node in volumes
-        if node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetAttribute(f"{ATTRIBUTE_PREFIX}model")
+        if node.GetClassName() == "vtkMRMLScalarVolumeNode"
+        and not node.GetHideFromEditors()
+        and not node.GetAttribute(f"{ATTRIBUTE_PREFIX}model")
     ]
 
 
@@ -59,10 +62,11 @@ class Panel:
     Args:
         ui: the widgets of InnerEarAI.ui by name.
         logic: InnerEarAILogic; adds results to the scene.
+        is_entered: whether the user is in the module.
     """
 
-    def __init__(self, ui: Any, logic: Any) -> None:
-        self._ui, self._logic = ui, logic
+    def __init__(self, ui: Any, logic: Any, is_entered: Callable[[], bool]) -> None:
+        self._ui, self._logic, self._is_entered = ui, logic, is_entered
         self._parameters: Any = None
         self._observation: tuple[Any, int] | None = None
         self._run: Run | None = None
@@ -164,7 +168,7 @@ class Panel:
         self._timer.start()
 
     def _everything_is_installed(self) -> bool:
-        if fault := torch_fault():
+        if fault := lasting_fault():
             self._message = fault
             return False
         missing = missing_packages()
@@ -221,8 +225,10 @@ class Panel:
         self.look_at_computer()
 
     def _add(self, outcome: Outcome, run: Run, node: Any) -> None:
+        # Who is at work in another module, with another volume, keeps the views.
+        shows = self._is_entered() or is_looked_at(node)
         try:
-            notes = self._logic.addResult(outcome.result, node).result.notes
+            notes = self._logic.addResult(outcome.result, node, shows).result.notes
         except InputError as error:
             self._message = str(error)
         except Exception as error:  # whatever Slicer may raise: the panel goes on, and the log has it
@@ -232,7 +238,8 @@ class Panel:
             sides = [_("right") if ear.side == "right" else _("left") for ear in outcome.result.ears]
             found = _("Found in {time}: the {sides} ear.") if len(sides) == 1 else _("Found in {time}: {sides} ear.")
             found = found.format(time=in_words(run.seconds), sides=_(" and ").join(sides))
-            self._message = "\n".join([found, *notes])
+            where = [] if shows else [_("The results are in the scene; “Jump to” centres the views on them.")]
+            self._message = "\n".join([found, *where, *notes])
         self._computer.learn(outcome.result.provenance)
 
     def _forget_run(self) -> None:
@@ -283,8 +290,6 @@ class Panel:
                     "Sample Data."
                 )
             return None, _("Choose the CT volume above.")
-        if node.GetAttribute(f"{ATTRIBUTE_PREFIX}model"):
-            return None, _("This is the uncertainty of an earlier run; choose the scan itself.")
         try:
             volume = volume_from_node(node)
             check_size(volume.voxels.shape)
@@ -360,5 +365,5 @@ class Panel:
         ui.timeLabel.visible = bool(ui.timeLabel.text)
         ui.modelHint.visible = bool(ui.modelHint.text)
         chosen = self._parameters.device
-        ui.deviceHint.text = hints.device_hint(computer.computer, computer.state, chosen, torch_fault())
+        ui.deviceHint.text = hints.device_hint(computer.computer, computer.state, chosen, lasting_fault())
         ui.deviceHint.toolTip = hints.device_advice(computer.computer)

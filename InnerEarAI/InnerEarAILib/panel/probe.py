@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from InnerEarAILib.panel.child import Child, python_command, remove_folder
+from InnerEarAILib.panel.child import Child, python_command, remove_folder, temporary_folder
 from InnerEarAILib.panel.computer import Computer
 from InnerEarAILib.worker import PROBE
 
@@ -31,7 +29,7 @@ class Probe:
         self._known = known
         self.log = ""
         self._events: list[dict[str, Any]] = []
-        self._folder = Path(tempfile.mkdtemp(prefix="InnerEarAI-probe-"))
+        self._folder = temporary_folder("InnerEarAI-probe-")
         try:
             self._child = Child(python_command("InnerEarAILib.worker", PROBE), self._folder)
         except BaseException:

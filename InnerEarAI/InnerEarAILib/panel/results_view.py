@@ -11,6 +11,7 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from InnerEarAILib.labyrinth_files import SEGMENT_COLOURS
+from InnerEarAILib.mrml import refresh_legend
 from InnerEarAILib.panel.corrections import LABYRINTH, control_point, summary_as_corrected
 from InnerEarAILib.panel.run_record import RunRecord
 
@@ -141,7 +142,7 @@ class ResultsView:
     def _follow_display(self) -> None:
         """The buttons say what they would do now."""
         ui, record = self._ui, self.record
-        ui.show3DButton.text = _("Hide in 3D") if self._is_shown_in_3d() else _("Show in 3D")
+        ui.show3DButton.text = _("Hide in 3D") if record.is_shown_in_3d() else _("Show in 3D")
         ui.showUncertaintyButton.enabled = record.uncertainty is not None
         ui.showUncertaintyButton.toolTip = (
             _("How much the views differ, as a colour over the scan")
@@ -149,10 +150,6 @@ class ResultsView:
             else _("It was not computed: that takes ten views")
         )
         ui.showUncertaintyButton.text = _("Hide uncertainty") if self._uncertainty_is_shown() else _("Show uncertainty")
-
-    def _is_shown_in_3d(self) -> bool:
-        display = self.record.segmentation.GetDisplayNode()
-        return display is not None and bool(display.GetVisibility() and display.GetVisibility3D())
 
     def _uncertainty_is_shown(self) -> bool:
         return self.record.uncertainty is not None and any(
@@ -175,7 +172,7 @@ class ResultsView:
             logic.FocusCamerasOnNthPointInMarkup(node_id, number)
 
     def _switch_3d(self) -> None:
-        on = not self._is_shown_in_3d()
+        on = not self.record.is_shown_in_3d()
         self.record.segmentation.CreateClosedSurfaceRepresentation()
         self.record.segmentation.CreateDefaultDisplayNodes()
         display = self.record.segmentation.GetDisplayNode()
@@ -189,10 +186,7 @@ class ResultsView:
     def _switch_uncertainty(self) -> None:
         shown = None if self._uncertainty_is_shown() else self.record.uncertainty
         slicer.util.setSliceViewerLayers(foreground=shown, foregroundOpacity=UNCERTAINTY_OPACITY)
-        legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(self.record.uncertainty)
-        if legend is not None:
-            # It follows the layers only where a user's hand changes them.
-            legend.Modified()
+        refresh_legend(self.record.uncertainty)
         self._follow_display()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any, Literal
 from slicer.i18n import tr as _
 
 from InnerEarAILib.ear_result import ScanResult
-from InnerEarAILib.panel.child import Child, python_command, remove_folder
+from InnerEarAILib.panel.child import Child, python_command, remove_folder, temporary_folder
 from InnerEarAILib.scan_result_files import read_scan_result
 from InnerEarAILib.volume import Volume
 from InnerEarAILib.worker import write_job
@@ -72,7 +71,7 @@ class Run:
         self._last: dict[str, Any] = {}
         self._final_log = ""
         self._cancelled = False
-        self._folder = Path(tempfile.mkdtemp(prefix="InnerEarAI-"))
+        self._folder = temporary_folder("InnerEarAI-")
         try:
             job = self._folder / "job"
             job.mkdir()

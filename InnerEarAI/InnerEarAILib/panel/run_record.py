@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import slicer
+import slicer.util
 
-from InnerEarAILib.mrml import ATTRIBUTE_PREFIX, UNCERTAINTY_COLOUR_TAG, ResultNodes
+from InnerEarAILib.mrml import ATTRIBUTE_PREFIX, UNCERTAINTY_COLOUR_TAG, ResultNodes, refresh_legend
 from InnerEarAILib.panel.drawn_segments import drawn_segment
 from InnerEarAILib.result_files import result_summary
 
@@ -24,6 +25,9 @@ DRAWN = f"{ATTRIBUTE_PREFIX}drawn"
 
 INPUT = f"{ATTRIBUTE_PREFIX}input"
 """Node reference to the scan; mrml.write_results sets it."""
+
+ITSELF = f"{ATTRIBUTE_PREFIX}segmentation"
+"""Node reference of the segmentation to itself: a clone has the attributes too, but not this one to itself."""
 
 UNCERTAINTY = f"{ATTRIBUTE_PREFIX}uncertainty"
 LANDMARKS = f"{ATTRIBUTE_PREFIX}landmarks."
@@ -54,6 +58,11 @@ class RunRecord:
         """All of its nodes that are still in the scene."""
         return [*self.drawn(), *([] if self.uncertainty is None else [self.uncertainty])]
 
+    def is_shown_in_3d(self) -> bool:
+        """Whether its surfaces are."""
+        display = self.segmentation.GetDisplayNode()
+        return display is not None and bool(display.GetVisibility() and display.GetVisibility3D())
+
 
 def record_run(nodes: ResultNodes) -> RunRecord:
     """Notes in the scene what belongs together, and what was found."""
@@ -61,6 +70,7 @@ def record_run(nodes: ResultNodes) -> RunRecord:
     nodes.segmentation.SetAttribute(SUMMARY, json.dumps(summary, ensure_ascii=False))
     drawn = {ear.side: drawn_segment(nodes.segmentation, ear.side).to_dict() for ear in nodes.result.ears}
     nodes.segmentation.SetAttribute(DRAWN, json.dumps(drawn))
+    nodes.segmentation.SetNodeReferenceID(ITSELF, nodes.segmentation.GetID())
     for side, landmarks in nodes.landmarks.items():
         nodes.segmentation.SetNodeReferenceID(f"{LANDMARKS}{side}", landmarks.GetID())
     if nodes.uncertainty is not None:
@@ -77,14 +87,23 @@ def latest_run(scene: slicer.vtkMRMLScene, input_node: slicer.vtkMRMLNode | None
     return None if found is None else _record_of(found)
 
 
-def hide_earlier_runs(nodes: ResultNodes, input_node: slicer.vtkMRMLNode) -> None:
-    """Leaves the surfaces and points of a run alone in the views: those of earlier runs on the scan are hidden."""
-    for segmentation in _runs_on(input_node.GetScene(), input_node):
-        if segmentation is nodes.segmentation:
-            continue
-        for node in _record_of(segmentation).drawn():
-            if node.GetDisplayNode() is not None:
-                node.GetDisplayNode().SetVisibility(False)
+def hide_earlier_runs(nodes: ResultNodes, input_node: slicer.vtkMRMLNode) -> bool:
+    """Leaves the surfaces and points of a run alone in the views: those of earlier runs on the scan are hidden.
+
+    Returns:
+        Whether surfaces of an earlier run were shown in 3D.
+    """
+    runs = [_record_of(node) for node in _runs_on(input_node.GetScene(), input_node) if node is not nodes.segmentation]
+    were_shown = [run.is_shown_in_3d() for run in runs]
+    for run in runs:
+        _set_visible(run, False)
+    return any(were_shown)
+
+
+def _set_visible(record: RunRecord, visible: bool) -> None:
+    for node in record.drawn():
+        if node.GetDisplayNode() is not None:
+            node.GetDisplayNode().SetVisibility(visible)
 
 
 def _runs_on(
@@ -92,13 +111,19 @@ def _runs_on(
 ) -> Iterator[slicer.vtkMRMLSegmentationNode]:
     for number in range(scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")):
         node = scene.GetNthNodeByClass(number, "vtkMRMLSegmentationNode")
-        if node.GetAttribute(SUMMARY) and node.GetNodeReference(INPUT) is input_node:
+        is_run = node.GetAttribute(SUMMARY) and node.GetNodeReference(ITSELF) is node
+        if is_run and node.GetNodeReference(INPUT) is input_node:
             yield node
 
 
 def remove_run(record: RunRecord) -> None:
-    """Takes everything out of the scene that the run brought in, and nothing else."""
+    """Takes everything out of the scene that the run brought in, and nothing else; shows what is the latest run then.
+
+    Where its uncertainty lay over the slices, that of the latest run takes its place.
+    """
     scene = record.segmentation.GetScene()
+    input_node = record.segmentation.GetNodeReference(INPUT)
+    overlaid = _slices_under(record.uncertainty)
     for node in record.nodes():
         belongings = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
         belongings += [node.GetNthStorageNode(n) for n in range(node.GetNumberOfStorageNodes())]
@@ -106,6 +131,24 @@ def remove_run(record: RunRecord) -> None:
             if one is not None and scene.IsNodePresent(one):
                 scene.RemoveNode(one)
     _remove_unused_colours(scene)
+    latest = latest_run(scene, input_node)
+    if latest is not None:
+        _show(latest, overlaid)
+
+
+def _slices_under(uncertainty: slicer.vtkMRMLScalarVolumeNode | None) -> list[slicer.vtkMRMLSliceCompositeNode]:
+    if uncertainty is None:
+        return []
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", uncertainty.GetScene())
+    return [composite for composite in composites if composite.GetForegroundVolumeID() == uncertainty.GetID()]
+
+
+def _show(record: RunRecord, overlaid: list[slicer.vtkMRMLSliceCompositeNode]) -> None:
+    _set_visible(record, True)
+    if record.uncertainty is not None:
+        for composite in overlaid:
+            composite.SetForegroundVolumeID(record.uncertainty.GetID())
+        refresh_legend(record.uncertainty)
 
 
 def _record_of(node: slicer.vtkMRMLSegmentationNode) -> RunRecord:

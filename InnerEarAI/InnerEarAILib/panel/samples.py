@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from InnerEarAILib.panel.installation import (
     install,
     missing_packages,
     numpy_conflict,
+    slicer_too_old,
 )
 
 CATEGORY = "Inner Ear AI"
@@ -28,6 +30,9 @@ SAMPLES = {"InnerEarPhantom": "ear", "InnerEarHeadPhantom": "head"}
 """Names in Sample Data, and what phantom.samples calls them."""
 
 LOOK_AGAIN_SECONDS = 0.05
+
+_DRAWING = threading.Lock()
+"""Held while a phantom is drawn: Slicer lives on meanwhile, and may be asked for another."""
 
 
 def register_samples(icons: Path) -> None:
@@ -78,21 +83,30 @@ def load_sample(source: Any) -> list[slicer.vtkMRMLScalarVolumeNode]:
 
     Raises:
         InstallationError: what drawing needs cannot be installed.
-        RuntimeError: the phantom cannot be drawn.
+        RuntimeError: the phantom cannot be drawn, or one is being drawn.
     """
     kind = SAMPLES[source.sampleName]
     # Sample Data itself would say of an error nothing but what stands in the Python console.
     with slicer.util.tryWithErrorDisplay(_("The phantom is not there.")):
-        if not cached_file(kind).exists() and not _drawn(kind):
+        if not cached_file(kind).exists() and not _drawn_alone(kind):
             return []
     node = slicer.util.loadVolume(str(cached_file(kind)), {"name": source.sampleName})
     slicer.util.setSliceViewerLayers(background=node, fit=True)
     return [node]
 
 
+def _drawn_alone(kind: str) -> bool:
+    if not _DRAWING.acquire(blocking=False):
+        raise RuntimeError(_("A phantom is being drawn already; wait until it is there."))
+    try:
+        return _drawn(kind)
+    finally:
+        _DRAWING.release()
+
+
 def _drawn(kind: str) -> bool:
-    if conflict := numpy_conflict():
-        raise InstallationError(conflict)
+    if fault := slicer_too_old() or numpy_conflict():
+        raise InstallationError(fault)
     missing = missing_packages()
     if missing:
         if not consent_to(missing):
@@ -100,8 +114,10 @@ def _drawn(kind: str) -> bool:
         install(missing)
     cached_file(kind).parent.mkdir(parents=True, exist_ok=True)
     dialog = slicer.util.createProgressDialog(
-        labelText=_("Drawing the phantom; this takes up to some minutes, once."), maximum=0
+        labelText=_("Drawing the phantom; this takes up to some minutes, once."), maximum=0, modal=True
     )
+    # By itself, one without a length comes after four seconds only.
+    dialog.show()
     try:
         folder = Path(tempfile.mkdtemp(prefix=".drawing-", dir=cached_file(kind).parent))
         try:

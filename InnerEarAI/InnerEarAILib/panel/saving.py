@@ -8,6 +8,7 @@ from pathlib import Path
 
 import slicer
 import slicer.util
+from slicer.i18n import tr as _
 
 from InnerEarAILib.landmark_files import write_json
 from InnerEarAILib.panel.corrections import mark_corrections, summary_as_corrected
@@ -47,12 +48,15 @@ def save_run(record: RunRecord, directory: Path, name: str, overwrite: bool = Fa
             new.mkdir()
             old.mkdir()
             for file, node in nodes.items():
-                slicer.util.saveNode(node, str(new / file))
+                if not slicer.util.saveNode(node, str(new / file)):
+                    raise OSError(_("Slicer could not write {file}").format(file=file))
             write_json(new / f"{name}_result.json", summary_as_corrected(record))
             saved = exchange(new, old, directory, possible)
     except (OSError, RuntimeError) as error:
         _set_file_names(nodes, names_before)
-        raise InputError(f"The results cannot be written to {directory} ({error}).") from error
+        raise InputError(
+            _("The results cannot be written to {directory} ({error}).").format(directory=directory, error=error)
+        ) from error
     _set_file_names(nodes, {file: str(directory / file) for file in nodes})
     return saved
 
