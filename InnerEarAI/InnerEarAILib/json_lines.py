@@ -4,8 +4,9 @@
     {"event": "note", "sentence": "The GPU's memory was too small; …"}
     {"event": "error", "kind": "input", "sentence": "The scan is …"}            kinds: see failures.Failure
 
-and whatever else the child's own module says. Standard error is free text: a log. On standard input the word `cancel`
-asks the child to stop, and so does its end, so that no child outlives its parent.
+and whatever else the child's own module says. Standard error is free text: a log. On standard input the parent begins
+with the word `begin`; the word `cancel` asks the child to stop, and so does the input's end after `begin`, so that no
+child outlives its parent. An input that ends before it has begun never came through: a launcher kept it to itself.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
+
+BEGIN, CANCEL = b"begin\n", b"cancel\n"
+"""The words that a child hears."""
 
 LEAST_SECONDS_BETWEEN_STEPS = 0.1
 """Steps that follow each other faster are left out, unless the step is another one or done; ours."""
@@ -83,14 +87,16 @@ def heard_cancel() -> threading.Event:
 
 def _listen(cancelled: threading.Event) -> None:
     # Not sys.stdin: its buffer's lock, held by a waiting thread, would stop the interpreter from ending.
-    heard = b""
+    heard, begun = b"", False
     while True:
         try:
             piece = os.read(0, 1024)
         except OSError:
             piece = b""
-        heard += piece
-        if not piece or b"cancel\n" in heard.replace(b"\r", b""):
+        heard = (heard + piece).replace(b"\r", b"")
+        begun = begun or BEGIN in heard
+        if CANCEL in heard or (begun and not piece):
             cancelled.set()
+        if cancelled.is_set() or not piece:
             return
         heard = heard[-16:]

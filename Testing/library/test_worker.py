@@ -154,13 +154,15 @@ def first_prediction(child):
         pass
 
 
-@pytest.mark.parametrize("word", [b"cancel\n", b"cancel\r\n", b""], ids=["cancel", "cancel on Windows", "parent gone"])
+@pytest.mark.parametrize(
+    "word", [b"begin\ncancel\n", b"cancel\r\n", b"begin\n"], ids=["cancel", "cancel on Windows", "parent gone"]
+)
 def test_a_word_or_the_end_of_input_stops_the_work(job, word):
     child = start(job, LONG)
     first_prediction(child)
     child.stdin.write(word)
     child.stdin.flush()
-    if not word:
+    if b"cancel" not in word:
         child.stdin.close()
         child.stdin = None
     output = child.stdout.read()
@@ -170,11 +172,16 @@ def test_a_word_or_the_end_of_input_stops_the_work(job, word):
     child.communicate()
 
 
-def test_other_words_do_not_stop_the_work(job):
+@pytest.mark.parametrize("ends", [False, True], ids=["other words", "an input that a launcher kept to itself"])
+def test_what_is_no_word_to_stop_does_not_stop_the_work(job, ends):
     child = start(job, LONG)
     first_prediction(child)
-    child.stdin.write(b"hello\n")
-    child.stdin.flush()
+    if ends:
+        child.stdin.close()
+        child.stdin = None
+    else:
+        child.stdin.write(b"begin\nhello\n")
+        child.stdin.flush()
     for _ in range(3):
         assert json.loads(child.stdout.readline())["event"] == "step"
     child.kill()

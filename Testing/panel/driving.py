@@ -50,7 +50,7 @@ say("result", path=folder + "/result.npz", seconds=1.0)
 """
 
 LISTENS = """
-assert sys.stdin.readline() == "cancel\\n"
+assert [sys.stdin.readline() for _ in range(2)] == ["begin\\n", "cancel\\n"]
 say("error", kind="cancelled", sentence="Cancelled; nothing was written.")
 sys.exit(130)
 """

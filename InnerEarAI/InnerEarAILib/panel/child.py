@@ -14,10 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import slicer
+
+from InnerEarAILib.json_lines import BEGIN, CANCEL
 
 LIBRARY_PARENT = Path(__file__).resolve().parents[2]
 
@@ -103,6 +106,7 @@ class Child:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"},
                 **hidden,
             )
+        self._say(BEGIN)
 
     def new_events(self) -> list[dict[str, Any]]:
         """The lines that have come since the last call, oldest first; a line is told of when it is whole."""
@@ -131,11 +135,12 @@ class Child:
         if self._cancelled_at is not None:
             return
         self._cancelled_at = time.monotonic()
-        try:
-            self._process.stdin.write(b"cancel\n")
-        except OSError:
-            # It has ended already: there is nobody to hear it.
-            return
+        self._say(CANCEL)
+
+    def _say(self, word: bytes) -> None:
+        # Where it has ended already, there is nobody to hear it.
+        with suppress(OSError):
+            self._process.stdin.write(word)
 
     def kill(self) -> None:
         """Ends the process and all that it has started, and waits until it is gone."""
