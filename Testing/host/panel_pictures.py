@@ -3,7 +3,7 @@
     python -m host.panel_pictures Resources InnerEarAI/Resources/Icons
 
 The scan is a phantom and the run a real one; failures are put on. The panel is the module's own, on the stand-ins for
-PythonQt and Slicer's widgets: in 3D Slicer fonts and margins differ a little.
+PythonQt and Slicer's widgets: in 3D Slicer fonts and margins differ.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ MEMORY_SENTENCE = (
 )
 DARK_TOO = ("advanced", "results")
 """States that are drawn in Slicer's dark style as well; between them they show every kind of widget."""
+
+LOWER_SHARE = 0.55
+"""Of the scan that ends within the ear."""
 
 BONE_WINDOW_HU = (-700.0, 2300.0)
 
@@ -73,8 +76,13 @@ def draw_panels(scan: Volume, folder: Path, settings: Path) -> None:
             window.picture(folder / f"panel_{state}_dark.png")
             set_dark(False)
 
+    def add_scan(added: Volume, name: str) -> None:
+        node = slicer.util.addVolumeFromArray(added.voxels, RAS_FROM_LPS @ added.affine_lps, name)
+        ui.inputSelector.setCurrentNode(node)
+        window.settle()
+
     picture("empty")
-    slicer.util.addVolumeFromArray(scan.voxels, RAS_FROM_LPS @ scan.affine_lps, "Temporal bone")
+    add_scan(scan, "Temporal bone")
     window.enter()
     with (
         mock.patch.object(installation, "installed_version", return_value=None),
@@ -99,6 +107,11 @@ def draw_panels(scan: Volume, folder: Path, settings: Path) -> None:
     window.widget.panel._finish(Outcome("memory", MEMORY_SENTENCE))
     window.widget.panel._refresh()
     picture("failed")
+    planes = round(LOWER_SHARE * len(scan.voxels))
+    add_scan(scan.crop((0, 0, 0), (planes, *scan.voxels.shape[1:])), "Cut scan")
+    ui.segmentButton.click()
+    _wait(window, lambda: not ui.progressBar.visible)
+    picture("flagged")
     window.close()
     del views
 

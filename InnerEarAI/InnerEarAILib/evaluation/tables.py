@@ -184,7 +184,7 @@ def detection_table(cases: Sequence[CaseFigures], usual: float | None) -> Table:
         "Detection",
         "False ears are labyrinths where there is none. Of a flagged ear the result says in words what is unusual; by "
         f"their standard deviation the uppermost {100 * (1 - USUAL_SHARE):.0f} % of normal ears are. Seconds are of "
-        f"the route, mean over the scans.{_told_of_poor_ears(cases, usual)}",
+        f"the route on the computer that judged it, mean over the scans.{_told_of_poor_ears(cases, usual)}",
         ("group", "scans", "ears found", "side right", "centre off (mm)", "false ears", "flagged", "seconds"),
         tuple(rows),
     )
