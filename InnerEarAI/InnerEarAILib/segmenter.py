@@ -143,8 +143,8 @@ class _Route:
             raise ModelError(f"The model {self.card.name} is a {self.card.role}; choose one that draws the labyrinth.")
         if self.card.network.get("heads") == "heatmaps":
             raise ModelError(f"The model {self.card.name} finds landmarks alone; choose one that draws the labyrinth.")
-        if self.options.views is None and self.preset.views > self.card.views_taught:
-            self.preset = replace(self.preset, views=self.card.views_taught)
+        asked, self.preset = self.preset.views, self.options.resolved(self.card.views_taught)
+        if self.preset.views < asked:
             self.progress.note(
                 f"The model {self.card.name} was taught no quarter turns: it looks once, and there is no uncertainty."
             )

@@ -52,8 +52,11 @@ class SegmenterOptions:
     output_grid: Literal["fine", "scan"] = "fine"
     contrast_matching: bool = False
 
-    def resolved(self) -> Preset:
+    def resolved(self, views_taught: int = 10) -> Preset:
         """The preset with the caller's changes.
+
+        Args:
+            views_taught: ModelCard.views_taught of the model: its own choice of views shows it no more than these.
 
         Raises:
             InputError: for an unknown preset, ear or output grid, or a number of views other than 1 and 10.
@@ -67,4 +70,6 @@ class SegmenterOptions:
         if self.output_grid not in ("fine", "scan"):
             raise InputError(f"There is no output grid “{self.output_grid}”; choose fine or scan.")
         changes = {"locate": self.locate, "views": self.views, "postprocess": self.postprocess}
-        return replace(PRESETS[self.preset], **{k: v for k, v in changes.items() if v is not None})
+        preset = PRESETS[self.preset]
+        preset = replace(preset, views=min(preset.views, views_taught))
+        return replace(preset, **{k: v for k, v in changes.items() if v is not None})

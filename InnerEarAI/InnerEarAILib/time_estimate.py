@@ -76,7 +76,7 @@ def estimated_seconds(
         InputError: if an option is not one of its choices.
         ValueError: if the options want a locator and there is no card of it.
     """
-    preset = options.resolved()
+    preset = options.resolved(card.views_taught)
     if not preset.locate:
         shape = _whole_grid(grid, card).shape
         tiles = len(tile_volume(shape, card.tile_voxels, card.overlap_voxels).starts_kji)

@@ -42,6 +42,12 @@ def test_ten_views_take_longer_than_one_and_the_whole_scan_longer_than_its_ears(
     assert estimate(preset="standard", views=1) == estimate(preset="fast")
 
 
+def test_a_model_that_was_taught_no_turns_takes_the_time_of_one_view():
+    upright = replace(CARD, figures={"views_taught": 1})
+    times = [estimated_seconds(EAR, SegmenterOptions(views=views), upright, LOCATOR, SPEEDS) for views in (None, 1, 10)]
+    assert times[0] == times[1] < times[2]
+
+
 def test_time_grows_with_the_tiles_of_the_scan():
     larger = Grid.axis_aligned((200, 200, 200), 0.3, (0, 0, 0))
     assert estimate(larger, preset="paper") > 4 * estimate(preset="paper")
