@@ -154,7 +154,7 @@ def _add_segment_command(commands: Any) -> None:
         "--contrast-matching",
         action="store_true",
         help="for experiments: give the region the histogram that the model was trained on; on the specimens where it "
-        "was tried it made the result worse",
+        "was tried it made the result a little worse",
     )
     parser.add_argument("--series", type=int, metavar="N", help="DICOM series number, where a folder holds several")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results of the same name")

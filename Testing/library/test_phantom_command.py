@@ -57,7 +57,8 @@ def test_phantoms_of_one_ear_are_a_data_set(tmp_path):
     assert not any("unmarked" in case for case in cases)
     assert all((tmp_path / case[key]).is_file() for case in cases for key in ("scan", "labels", "landmarks"))
     command.write_manifest(tmp_path)
-    assert len(tomllib.loads((tmp_path / "phantoms.toml").read_text(encoding="utf-8"))["case"]) == 2
+    listed = tomllib.loads((tmp_path / "phantoms.toml").read_text(encoding="utf-8"))
+    assert (len(listed["case"]), listed["name"]) == (2, f"Drawn temporal bones, {tmp_path.name}")
 
 
 def test_a_phantom_without_landmarks_is_left_out_of_the_data_set_and_the_others_can_be_used(

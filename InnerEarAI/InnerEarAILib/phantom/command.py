@@ -117,7 +117,9 @@ def write_manifest(folder: Path) -> list[str]:
     Raises:
         OSError: if it cannot be written.
     """
-    left_out, lines = [], ['name = "Drawn temporal bones"']
+    # Data sets that are judged together need names of their own.
+    name = json.dumps(f"Drawn temporal bones, {folder.resolve().name}", ensure_ascii=False)
+    left_out, lines = [], [f"name = {name}"]
     for labels in sorted(folder.glob("*_labels.nrrd")):
         name = labels.name.removesuffix("_labels.nrrd")
         landmarks = list(folder.glob(f"{name}_*.mrk.json"))
