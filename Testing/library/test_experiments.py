@@ -67,7 +67,7 @@ class Expected:
 METHODS = {
     "base": Expected(250, 0.5, 2.5),
     "segmentation_only": Expected(250, 0.5),
-    "heatmaps_only": Expected(450, None, 2.5, augmentation="none"),
+    "heatmaps_only": Expected(900, None, 2.5, augmentation="none"),
     "jsdnet": Expected(1000, 0.5, 2.5, learning_rate=1e-2),
     "jsdnet_unaugmented": Expected(500, 0.5, 2.5, learning_rate=1e-2),
     "autocasnet": Expected(1200, 0.35),
