@@ -13,8 +13,9 @@ RUN = PYTHONPATH=InnerEarAI:Testing .venv/bin/python
 demo: .venv/installed
 	@$(RUN) -m host.demo $(if $(SCAN),"$(SCAN)") -o "$(OUT)"
 
+# Two processes, a file to each: most tests keep one core busy.
 test: .venv/installed
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest -n 2 --dist loadfile
 
 test-slow: .venv/installed
 	@$(RUN) -m pytest -m slow
