@@ -308,7 +308,7 @@ def deviations(case: CaseFigures) -> list[float]:
 
 
 def normal_deviations(cases: Iterable[CaseFigures]) -> Summary:
-    """Mean standard deviations of the normal ears; of what is taken for one, nothing."""
+    """Mean standard deviations of the normal ears; what is taken for an ear beside them does not count."""
     return summarise(ear.mean_standard_deviation for case in cases if case.group in NORMAL_GROUPS for ear in case.ears)
 
 

@@ -39,6 +39,7 @@ NO_ENGINE = "unable to find an engine"
 """Said by cuDNN where no algorithm of a convolution fits, which memory is the usual reason of."""
 
 _CUDNN_IN_USE = threading.RLock()
+"""Held by the thread whose settings cuDNN has."""
 
 AUTOTUNED_BATCHES = 50
 """From so many batches on it pays to let cuDNN try which of its convolutions is the fastest; ours, not measured."""

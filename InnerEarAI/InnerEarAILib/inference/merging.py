@@ -29,7 +29,7 @@ LARGEST_IN_MEMORY_BYTES = 2**29
 
 
 class NoRoomError(InputError):
-    """A large result has no room on the disk; another scan would not have either, and this one may later."""
+    """A large result has no room on the disk, which says nothing of the scan: another time it may have."""
 
 
 @dataclass

@@ -24,8 +24,8 @@ class ValidationFigures:
 
     Attributes:
         loss: the composite loss at the present heatmaps.
-        dice: Dice of the thresholded segmentation, over samples that show a labyrinth or are said to: 0 for one that
-            is drawn where there is none.
+        dice: Dice of the thresholded segmentation, over the samples that show a labyrinth, and those in which one is
+            drawn where there is none, which count as 0.
         iou: intersection over union of the same.
         heatmap_mse, heatmap_mae: against the present heatmaps.
         helicotrema_mm, oval_window_mm, round_window_mm: error of each landmark that lies inside its tile.
