@@ -202,4 +202,5 @@ def _check_values(values: dict[str, Any], where: str) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # As Python 3.9 can read it: an older Slicer lists the models before it is said to be too old.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -15,8 +15,6 @@ import hashlib
 import logging
 import math
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
@@ -25,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from InnerEarAILib.model_card import CARD_FILE, ModelCard, ModelError, card_text, read_card
 from InnerEarAILib.networks.methods import gives_landmarks
-from InnerEarAILib.whole_files import replacing
+from InnerEarAILib.whole_files import replacing, unfinished_folder
 
 if TYPE_CHECKING:
     import torch
@@ -194,15 +192,12 @@ def save_model(directory: Path | str, card: ModelCard, network: nn.Module) -> Mo
     )
     text = card_text(written)
     root.mkdir(parents=True, exist_ok=True)
-    workshop = Path(tempfile.mkdtemp(prefix=f".{card.name}-", dir=root))
-    try:
+    with unfinished_folder(root) as workshop:
         fresh = workshop / "new"
         fresh.mkdir()
         (fresh / written.weights_file).write_bytes(content)
         (fresh / CARD_FILE).write_text(text, encoding="utf-8")
         _swap_in(fresh, root / card.name, workshop / "old")
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)
     return written
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from InnerEarAILib.landmark_files import write_json, write_landmarks
 from InnerEarAILib.preprocessing import resample
 from InnerEarAILib.scan_files import write_volume
 from InnerEarAILib.volume import Grid, InputError, Volume
+from InnerEarAILib.whole_files import replacing_set
 
 RESULT_FORMAT = "InnerEarAI result 1"
 """First line of NAME_result.json; the number rises when the meaning of a field changes."""
@@ -114,8 +114,7 @@ def _is_there(path: Path) -> bool:
 def write_results(scan_result: ScanResult, directory: Path, name: str, overwrite: bool = False) -> tuple[Path, ...]:
     """Writes the results of a scan as a set: all of its files, or none.
 
-    They are written into a temporary folder beside their place and then renamed. Earlier results of the same name are
-    set aside first and come back if anything fails, also where Ctrl-C is the cause.
+    Earlier results of the same name come back if anything fails, also where Ctrl-C is the cause.
 
     Args:
         scan_result: with at least one ear.
@@ -136,12 +135,8 @@ def write_results(scan_result: ScanResult, directory: Path, name: str, overwrite
     check_output(directory, name, overwrite)
     made = _make_folder(directory)
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=directory) as unfinished:
-            new, old = Path(unfinished, "new"), Path(unfinished, "old")
-            new.mkdir()
-            old.mkdir()
+        with replacing_set(directory, result_file_names(name)) as new:
             _write_set(scan_result, new, name)
-            return exchange(new, old, directory, result_file_names(name))
     except BaseException as error:
         for folder in reversed(made):
             with suppress(OSError):  # no longer empty: someone else works there too
@@ -149,6 +144,7 @@ def write_results(scan_result: ScanResult, directory: Path, name: str, overwrite
         if isinstance(error, OSError):
             raise InputError(f"The results cannot be written to {directory} ({error.strerror}).") from error
         raise
+    return tuple(directory / file for file in result_file_names(name) if (directory / file).exists())
 
 
 def uncertainty_on(grid: Grid, maps: Sequence[Volume]) -> Volume:
@@ -232,38 +228,6 @@ def _write_set(scan_result: ScanResult, folder: Path, name: str) -> None:
             on_scan = uncertainty_on(scan_result.grid, [ear.uncertainty])
             write_volume(folder / f"{name}_uncertainty_{ear.side}.nrrd", on_scan)
     write_json(folder / f"{name}_result.json", result_summary(scan_result))
-
-
-def exchange(new: Path, old: Path, directory: Path, names: tuple[str, ...]) -> tuple[Path, ...]:
-    """Sets the files of a folder aside and moves new ones in; undone if it fails half-way.
-
-    Args:
-        new: folder of the new files.
-        old: empty folder for those set aside, on the same disk.
-        directory: where they are to stand.
-        names: of all files that belong to the set, old or new; others stay as they are.
-
-    Returns:
-        The new files, in the order of names.
-    """
-    moved: list[tuple[Path, Path]] = []
-
-    def move(source: Path, target: Path) -> None:
-        if source.exists():
-            moved.append((source, target))
-            os.replace(source, target)
-
-    try:
-        for name in names:
-            move(directory / name, old / name)
-        for name in names:
-            move(new / name, directory / name)
-    except BaseException:
-        for source, target in reversed(moved):
-            if target.exists() and not source.exists():
-                os.replace(target, source)
-        raise
-    return tuple(directory / name for name in names if (directory / name).exists())
 
 
 def _make_folder(directory: Path) -> list[Path]:

@@ -328,8 +328,10 @@ class _Route:
 
     def _note(self, progress: Progress):
         def keep(sentence: str) -> None:
-            self.notes.append(sentence)
-            progress.on_note(sentence)
+            # Each region would say the same of the computer's memory.
+            if sentence not in self.notes:
+                self.notes.append(sentence)
+                progress.on_note(sentence)
 
         return keep
 

@@ -7,8 +7,8 @@ from scipy import ndimage
 from development_data import development_data
 from InnerEarAILib.ear_result import LandmarkResult
 from InnerEarAILib.evaluation import phantom_cases
-from InnerEarAILib.evaluation.cases import labelled_case
-from InnerEarAILib.evaluation.given_cases import anatomy_recipes, labelled_recipe, read_manifest, renamed_apart
+from InnerEarAILib.evaluation.cases import labelled_case, renamed_apart
+from InnerEarAILib.evaluation.given_cases import anatomy_recipes, labelled_recipe, read_manifest
 from InnerEarAILib.evaluation.phantom_cases import PhantomRecipe, described, drawn_phantom, finest_useful_mm
 from InnerEarAILib.evaluation.suite import FIRST_REPORTED, NORMAL_GROUPS, USUAL_PREFIX, suite
 from InnerEarAILib.inference.chirality import side_by_chirality

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +13,12 @@ import torch
 
 from InnerEarAILib.contrast_matching import cluster_curves, match_contrast
 from InnerEarAILib.evaluation import command, regions
+from InnerEarAILib.evaluation.cases import obtained
 from InnerEarAILib.evaluation.evaluate import Outcome
 from InnerEarAILib.evaluation.figures import method_figures
 from InnerEarAILib.evaluation.given_cases import labelled_recipe
 from InnerEarAILib.evaluation.held_out import held_out
-from InnerEarAILib.evaluation.manifest_cases import data_set_recipes, is_data_set, of_cases
+from InnerEarAILib.evaluation.manifest_cases import case_recipe, data_set_recipes, is_data_set, of_cases
 from InnerEarAILib.evaluation.method_tables import MEASURES, method_tables, pairs_table
 from InnerEarAILib.evaluation.region_outcomes import RegionOptions, judged_on_regions
 from InnerEarAILib.evaluation.regions import RegionJudge, curves_of_cases, region_grid
@@ -29,7 +31,7 @@ from InnerEarAILib.model_store import load_card, save_model
 from InnerEarAILib.networks.autocasnet import AutoCasNet, AutoCasNetConfig
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig, NetworkOutput
 from InnerEarAILib.preprocessing import normalise, resample
-from InnerEarAILib.training.manifest import read_manifest
+from InnerEarAILib.training.manifest import Case, read_manifest
 from InnerEarAILib.volume import InputError
 from library.labelled_balls import RADIUS_MM, data_set
 
@@ -79,7 +81,7 @@ def reader(monkeypatch):
 
 
 def made(recipe):
-    return recipe.make(None)
+    return obtained(recipe, None)
 
 
 def test_ball_is_found_where_it_is(balls, reader):
@@ -197,7 +199,7 @@ def test_scans_that_chose_the_weights_stand_in_a_group_of_their_own(tmp_path, re
     assert outcome.validated == 1
     write_report(tmp_path / "out", [outcome])
     assert "No test data, since they chose its weights" in (tmp_path / "out" / "tables.md").read_text(encoding="utf-8")
-    own = held_out(of_cases(read_manifest(path), [1], "validation"), card, "", str)
+    own = held_out(of_cases(read_manifest(path), "validation")[1:2], card, "", str)
     assert [recipe.group for recipe in own.recipes] == ["validation"]
 
 
@@ -217,6 +219,26 @@ def test_cases_of_one_name_in_two_data_sets_are_told_apart(tmp_path):
     assert [recipe.name for recipe in allowed.recipes] == ["B_b0"]
     with pytest.raises(InputError, match="Two data sets are called “A”"):
         data_set_recipes(paths[0], paths[0])
+
+
+@pytest.mark.parametrize("names", [("A.1", "A 1", "A_1", "A_1_1"), ("患者甲", "患者乙"), ("Ohr ä", "Ohr ö")])
+def test_cases_whose_names_look_alike_in_plain_letters_are_told_apart(tmp_path, names):
+    path = data_set(tmp_path, len(names))
+    content = path.read_text(encoding="utf-8")
+    for number, name in enumerate(names):
+        content = content.replace(f'name = "b{number}"', f'name = "{name}"')
+    path.write_text(content, encoding="utf-8")
+    recipes = data_set_recipes(path)
+    told = [recipe.name for recipe in recipes]
+    assert len(set(told)) == len(names)
+    assert all(re.fullmatch("[A-Za-z0-9_-]+", name) for name in told)
+    assert [made(recipe).name for recipe in recipes] == told
+    assert [recipe.listed[1] for recipe in recipes] == list(names)
+
+
+def test_figures_of_another_voxel_size_are_void(tmp_path):
+    cases = [Case("ear", (tmp_path / "ear.h5",), spacing_mm=spacing) for spacing in (0.099, 0.2)]
+    assert len({str(case_recipe(case, "set", "set").described) for case in cases}) == 2
 
 
 def test_data_sets_of_the_trainer_are_told_from_lists_of_scans(tmp_path):

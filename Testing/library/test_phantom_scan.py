@@ -95,6 +95,13 @@ def test_all_that_is_true_is_in_the_files(tmp_path):
     assert parameters["ears"]["right"]["measures"] == {"a_value_mm": 8.0}
 
 
+def test_a_scan_of_the_other_ear_takes_the_place_of_the_whole_earlier_one(tmp_path):
+    write_phantom(tmp_path, draw_phantom(7, options(side="left")))
+    files = write_phantom(tmp_path, draw_phantom(7, options(side="right")))
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+    assert [path.name for path in files if path.name.endswith(".mrk.json")] == ["phantom_000007_right.mrk.json"]
+
+
 def slicer_segments(path):
     """Name and number of voxels of each segment, as Slicer reads them."""
     slicer = pytest.importorskip("slicer")
@@ -146,7 +153,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_made_is_told_of(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written to"):
+    with pytest.raises(InputError, match="cannot be made"):
         write_phantom(tmp_path / "file" / "folder", draw_phantom(1, options()))
 
 

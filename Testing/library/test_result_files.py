@@ -288,8 +288,8 @@ def test_interrupted_exchange_brings_the_earlier_set_back(tmp_path, monkeypatch,
     replace_file = os.replace
 
     def fails_once(source, target):
-        # Files in the folder of the new set are written by renaming too: only moves between folders count.
-        if source.parent.name != target.parent.name and ".writing-" not in str(source):
+        # Files of the new set are written by renaming too: only moves out of the folder and into it count.
+        if tmp_path in (source.parent, target.parent):
             moves.append(target)
             if len(moves) == failing_move + 1:
                 raise KeyboardInterrupt

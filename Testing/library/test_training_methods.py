@@ -218,6 +218,22 @@ def test_run_interrupted_in_a_later_stage_goes_on_there(tmp_path, cascade_run):
     assert torch.equal(weights(resumed), weights(cascade_run[0]))
 
 
+def test_finished_cascade_goes_on_in_its_last_stage(tmp_path):
+    trainer = tiny_trainer(tmp_path / "run", config("autocasnet", **WATCHED))
+    trainer.run()
+    longer = config("autocasnet", **WATCHED | {"optimisation": {**WATCHED["optimisation"], "iterations": 24}})
+    resumed = tiny_trainer(tmp_path / "run", longer)
+    resumed.resume()
+    before = {name: value.clone() for name, value in resumed.network.state_dict().items()}
+    resumed.run()
+    assert resumed.state.iteration == 24
+    assert resumed.state.stage == 2
+    assert int(resumed.network.trained_stages) == 3
+    changed = moved(before, resumed.network)
+    assert changed
+    assert all(name.startswith("stages.2.") for name in changed)
+
+
 @pytest.mark.slow
 def test_jsdnet_learns_where_balls_and_their_landmarks_are(tmp_path):
     steps = {"iterations": 400, "accumulation": 1, "learning_rate": 8e-3}

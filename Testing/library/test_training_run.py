@@ -79,6 +79,23 @@ def test_resumed_run_ends_with_the_weights_of_an_undisturbed_one(tmp_path, undis
     assert torch.equal(weights(resumed), weights(undisturbed))
 
 
+def test_passes_of_an_unfinished_step_leave_no_trace(tmp_path):
+    # Batch normalisation takes note of every pass, not of every step.
+    config = tiny_config(network={"normalisation": "batch"}, optimisation={"accumulation": 4})
+    whole = tiny_trainer(tmp_path / "whole", config)
+    whole.run()
+    stopped = tiny_trainer(tmp_path / "run", config, source=InterruptedSource())
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run()
+    assert stopped.state.iteration == 4  # two passes of the second step were made
+    resumed = tiny_trainer(tmp_path / "run", config)
+    resumed.resume()
+    resumed.run()
+    assert torch.equal(weights(resumed), weights(whole))
+    buffers = zip(resumed.network.buffers(), whole.network.buffers(), strict=True)
+    assert all(torch.equal(one, other) for one, other in buffers)
+
+
 def test_resumed_run_has_each_report_once(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         tiny_trainer(tmp_path / "run", source=InterruptedSource()).run()
@@ -162,6 +179,19 @@ def test_time_budget_ends_the_run_and_its_schedules(tmp_path):
     assert last["learning_rate"] < 0.5 * config.optimisation.learning_rate
     assert last["heatmap_spread"] == config.heatmaps.final.spread
     assert load_network(load_card("tiny", tmp_path / "run" / "last")).config == config.network
+
+
+def test_run_resumed_with_the_same_minutes_is_as_far_as_it_was(tmp_path):
+    watch = {"validate_every": 2, "checkpoint_minutes": 10, "report_every": 1}
+    config = tiny_config(optimisation={"iterations": 1_000_000}, watch=watch)
+    stopped = tiny_trainer(tmp_path / "run", config, source=InterruptedSource(), minutes=4 / 60)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run()
+    resumed = tiny_trainer(tmp_path / "run", config, minutes=4 / 60)
+    resumed.resume()
+    # What a validation takes has been measured; a guess in its place would turn the schedules back.
+    assert resumed.state.reserved == stopped.state.reserved > 0
+    assert resumed.progress >= stopped.state.seconds / (4 - stopped.state.reserved)
 
 
 def test_nothing_to_resume_is_said(tmp_path):

@@ -54,8 +54,17 @@ sys.stdout.write('ep"}\\n{"event": "note", "sentence": "Größe"}\\n{"half'); sy
 
 def test_the_library_is_found_whatever_folder_slicer_is_in(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    child = ended(started(tmp_path, "import InnerEarAILib.progress; print('{}')"))
-    assert child.new_events() == [{}]
+    # Modules there must not stand in for Python's own.
+    (tmp_path / "random.py").write_text("raise SystemExit('not this one')")
+    child = ended(Child(python_command("InnerEarAILib.worker", str(tmp_path / "no job")), tmp_path))
+    assert "not this one" not in child.log()
+    assert child.new_events()[-1]["event"] == "error"
+
+
+def test_what_something_else_prints_among_the_lines_is_passed_over(tmp_path):
+    lines = ["Loading…", '{"event": "note", "sentence": "a"}', "12", "{}", '{"event": "done"}']
+    child = ended(started(tmp_path, "\n".join(f"print({line!r})" for line in lines)))
+    assert [event["event"] for event in child.new_events()] == ["note", "done"]
 
 
 def test_the_log_is_kept_apart_from_the_lines(tmp_path):
@@ -69,7 +78,7 @@ def test_killing_takes_what_the_child_has_started_along(tmp_path):
     script = """
 import subprocess, sys, time
 grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-print('{"pid": %d}' % grandchild.pid, flush=True)
+print('{"event": "started", "pid": %d}' % grandchild.pid, flush=True)
 time.sleep(60)
 """
     child = started(tmp_path, script)

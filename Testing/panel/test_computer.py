@@ -9,6 +9,7 @@ import pytest
 
 from host.panel_window import PanelWindow
 from InnerEarAILib.panel import computer, computer_watch, installation
+from InnerEarAILib.panel import panel as panel_module
 from InnerEarAILib.panel.computer import Computer
 from InnerEarAILib.time_estimate import Speed
 from panel.conftest import COMPUTER
@@ -142,7 +143,7 @@ def test_another_pytorch_makes_it_look_again(opened, probe_says, monkeypatch):
     assert "No GPU found" in probed(opened()).deviceHint.text
 
 
-def test_a_probe_that_fails_is_said_and_hinders_nothing(opened, probe_says):
+def test_a_probe_that_fails_is_said_and_hinders_nothing(opened, probe_says, monkeypatch):
     probe_says(STARTED, {"event": "error", "kind": "model", "sentence": "The weights are damaged."}, exit_code=2)
     window = opened()
     add_scan(window, "CT")
@@ -151,6 +152,10 @@ def test_a_probe_that_fails_is_said_and_hinders_nothing(opened, probe_says):
     assert "not known" in ui.timeLabel.text
     assert ui.segmentButton.enabled
     assert ui.logButton.visible
+    shown = []
+    monkeypatch.setattr(panel_module, "show_log", shown.append)
+    ui.logButton.click()
+    assert "The weights are damaged." in shown[0]
 
 
 def test_a_click_goes_before_the_probe_which_is_made_up_for_afterwards(opened, probe_says, answers):

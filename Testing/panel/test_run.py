@@ -226,6 +226,16 @@ def test_results_that_stand_below_a_failure_are_said_to_be_earlier_ones(panel, s
     assert panel.widget.ui.resultsButton.visible
 
 
+def test_results_that_stand_below_a_run_without_an_ear_are_said_to_be_earlier_ones(panel, scan, answers, tmp_path):
+    answers(FINDS_TWO_EARS)
+    finish(panel)
+    write_scan_result(tmp_path / "none.npz", scan_result([]))
+    answers(f"result = {str(tmp_path / 'none.npz')!r}\n{FINDS_TWO_EARS}")
+    said = finish(panel)
+    assert said.startswith("No inner ear was found in CT")
+    assert said.endswith("\nThe results below are of an earlier run.")
+
+
 def test_closing_the_panel_ends_the_run(panel, scan, answers):
     answers(HEARS_NOTHING)
     start(panel)

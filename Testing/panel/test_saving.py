@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import slicer
 import slicer.util
 
-from InnerEarAILib.panel import saving
+from InnerEarAILib import landmark_files
 from panel.driving import add_ears, save_into
 
 
@@ -85,7 +86,7 @@ def test_a_save_that_breaks_off_leaves_the_files_as_they_were(segmented, results
     before = {path.name: path.read_bytes() for path in results.iterdir()}
     slicer.util.getNode("CT left landmarks").SetNthControlPointPosition(0, 1.0, 2.0, 3.0)
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, **more: True)
-    replace, done = saving.exchange.__globals__["os"].replace, []
+    replace, done = os.replace, []
 
     def breaks_off(source, target):
         done.append(target)
@@ -93,17 +94,34 @@ def test_a_save_that_breaks_off_leaves_the_files_as_they_were(segmented, results
             raise OSError(28, "No space left on device")
         replace(source, target)
 
-    monkeypatch.setattr(saving.exchange.__globals__["os"], "replace", breaks_off)
+    monkeypatch.setattr(os, "replace", breaks_off)
     segmented.widget.ui.saveButton.click()
     assert "cannot be written" in segmented.widget.ui.statusLabel.text
     assert {path.name: path.read_bytes() for path in results.iterdir()} == before
 
 
-def test_a_first_save_that_fails_is_said_and_leaves_nothing(segmented, results, monkeypatch):
-    def fails(path, content):
-        raise OSError(28, "No space left on device")
+def test_corrections_that_could_not_be_saved_are_not_taken_for_saved(segmented, results, monkeypatch):
+    save_into(monkeypatch, results)
+    segmented.widget.ui.saveButton.click()
+    points, ears = (slicer.util.getNode(f"CT {name}") for name in ("left landmarks", "inner ear"))
+    points.SetNthControlPointPosition(0, 1.0, 2.0, 3.0)
+    assert points.GetModifiedSinceRead()
+    assert not ears.GetModifiedSinceRead()
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, **more: True)
+    monkeypatch.setattr(landmark_files, "replacing", no_space)
+    segmented.widget.ui.saveButton.click()
+    assert "cannot be written" in segmented.widget.ui.statusLabel.text
+    assert points.GetModifiedSinceRead()
+    assert not ears.GetModifiedSinceRead()
+    assert points.GetStorageNode().GetFileName() == str(results / "CT_landmarks_left.mrk.json")
 
-    monkeypatch.setattr(saving, "write_json", fails)
+
+def no_space(path):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_first_save_that_fails_is_said_and_leaves_nothing(segmented, results, monkeypatch):
+    monkeypatch.setattr(landmark_files, "replacing", no_space)
     save_into(monkeypatch, results)
     segmented.widget.ui.saveButton.click()
     assert "cannot be written" in segmented.widget.ui.statusLabel.text

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from InnerEarAILib.evaluation.cases import renamed_apart
 from InnerEarAILib.evaluation.catalogue import BASE, Variation
 from InnerEarAILib.evaluation.evaluate import Outcome
 from InnerEarAILib.evaluation.held_out import VALIDATION_GROUP
@@ -151,7 +152,9 @@ def ablate(
         KeyboardInterrupt: if the user interrupts; the same plan goes on.
     """
     manifest = read_manifest(plan.data)
-    tests = data_set_recipes(*plan.tests)
+    # Together: figures of a fold's own cases and of the tests lie side by side, and folds are pooled by name.
+    named = renamed_apart([*of_cases(manifest, VALIDATION_GROUP), *data_set_recipes(*plan.tests)])
+    own, tests = named[: len(manifest.cases)], named[len(manifest.cases) :]
     runs: list[AblationRun] = []
     _held_out(run_configuration(plan, variations[0], plan.folds), manifest)  # refused before hours of training
     for variation in variations:
@@ -160,7 +163,7 @@ def ablate(
             table, config = run_table(plan, variation, fold), run_configuration(plan, variation, fold)
             folder = output / "runs" / f"{variation.name}-fold{fold}"
             minutes = _trained(config, table, folder, output / "scans", plan.device, say)
-            held_out = of_cases(manifest, _held_out(config, manifest), VALIDATION_GROUP)
+            held_out = [own[number] for number in _held_out(config, manifest)]
             outcome = judged_on_regions(
                 load_card(config.name, folder / "best"),
                 [*held_out, *tests],

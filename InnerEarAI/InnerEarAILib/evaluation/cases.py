@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -85,7 +86,7 @@ class CaseRecipe:
 
 
 def obtained(recipe: CaseRecipe, folder: Path | None) -> EvaluationCase:
-    """The case of a recipe: read where it was drawn before, else made, and kept if drawing it took time.
+    """The case of a recipe, by its name: read where it was drawn before, else made, and kept if drawing took time.
 
     Args:
         recipe: what is wanted.
@@ -103,7 +104,23 @@ def obtained(recipe: CaseRecipe, folder: Path | None) -> EvaluationCase:
                 write_case(path, case)
             except OSError as error:
                 raise InputError(f"The folder {folder} cannot be written to ({error.strerror}).") from error
-    return case
+    return replace(case, name=recipe.name)
+
+
+def renamed_apart(recipes: Sequence[CaseRecipe]) -> list[CaseRecipe]:
+    """The recipes with names that are all different: a number is added where several have the same or none."""
+    shared = Counter(recipe.name for recipe in recipes)
+    taken = {name for name, count in shared.items() if name and count == 1}
+    apart = []
+    for recipe in recipes:
+        name, number = recipe.name, 1
+        if name not in taken or shared[name] > 1:
+            stem = name or "case"
+            while (name := f"{stem}_{number}") in taken:
+                number += 1
+            taken.add(name)
+        apart.append(replace(recipe, name=name))
+    return apart
 
 
 def labelled_case(

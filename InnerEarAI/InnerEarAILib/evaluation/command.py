@@ -237,7 +237,8 @@ def _check_data_set_options(chosen: argparse.Namespace) -> None:
 
 
 def _recipes(chosen: argparse.Namespace, card: Any, device: str) -> Any:
-    from InnerEarAILib.evaluation.given_cases import anatomy_recipes, labelled_recipe, read_manifest, renamed_apart
+    from InnerEarAILib.evaluation.cases import renamed_apart
+    from InnerEarAILib.evaluation.given_cases import anatomy_recipes, labelled_recipe, read_manifest
     from InnerEarAILib.evaluation.suite import suite
 
     if chosen.card:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -120,18 +119,6 @@ def read_manifest(path: Path, model_spacing_mm: float, device: str = "cpu") -> l
     if not recipes:
         raise InputError(f"The manifest {path.name} lists no case.")
     return recipes
-
-
-def renamed_apart(recipes: Sequence[CaseRecipe]) -> list[CaseRecipe]:
-    """The recipes with names that are all different: a number is added where several have the same."""
-    shared = Counter(recipe.name for recipe in recipes)
-    seen: Counter[str] = Counter()
-    apart = []
-    for recipe in recipes:
-        seen[recipe.name] += 1
-        new = recipe.name if shared[recipe.name] == 1 else f"{recipe.name}_{seen[recipe.name]}"
-        apart.append(replace(recipe, name=new))
-    return apart
 
 
 def _anatomy_recipe(recipe: GivenRecipe, name: str, group: str, device: str) -> CaseRecipe:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from InnerEarAILib.ear_result import LandmarkResult
-from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, TrueEar
+from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, TrueEar, renamed_apart
 from InnerEarAILib.evaluation.suite import plain_name
 from InnerEarAILib.inference.chirality import side_by_chirality
 from InnerEarAILib.training.configuration import ConfigurationError
@@ -33,6 +32,8 @@ def is_data_set(path: Path) -> bool:
 def data_set_recipes(*paths: Path) -> list[CaseRecipe]:
     """The cases of data sets, each a group by its name; before names that several sets have goes that of the set.
 
+    Names are told apart once they are written in plain letters, too.
+
     Raises:
         InputError: with all that is wrong with a description, or if two sets have the same name.
     """
@@ -44,30 +45,41 @@ def data_set_recipes(*paths: Path) -> list[CaseRecipe]:
     if shared := [title for title, count in titles.items() if count > 1]:
         raise InputError(f"Two data sets are called “{shared[0]}”; give them different names in their manifests.")
     names = Counter(case.name for manifest in manifests for case in manifest.cases)
-    return [
-        case_recipe(
-            case, manifest.name, manifest.name, case.name if names[case.name] == 1 else f"{manifest.name} {case.name}"
-        )
-        for manifest in manifests
-        for case in manifest.cases
-    ]
+    return renamed_apart(
+        [
+            case_recipe(
+                case,
+                manifest.name,
+                manifest.name,
+                case.name if names[case.name] == 1 else f"{manifest.name} {case.name}",
+            )
+            for manifest in manifests
+            for case in manifest.cases
+        ]
+    )
 
 
 def case_recipe(case: Case, data_set: str, group: str, name: str = "") -> CaseRecipe:
     """One labelled ear of a data set, read when its turn comes; `name` takes the place of its own."""
-    name = plain_name(name or case.name)
 
     def make(obtain: Callable[[CaseRecipe], EvaluationCase]) -> EvaluationCase:
         del obtain
-        return replace(labelled_ear(case, group), name=name)
+        return labelled_ear(case, group)
 
     files = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in case.files if path.exists()]
-    described = {"name": case.name, "files": files, "labels": list(case.labyrinth_labels), "axes": case.axes}
+    described = {
+        "name": case.name,
+        "files": files,
+        "labels": list(case.labyrinth_labels),
+        "unmarked": list(case.unmarked),
+        "axes": case.axes,
+        "spacing_mm": case.spacing_mm,
+    }
     return CaseRecipe(
-        name,
+        plain_name(name or case.name),
         group,
         make,
-        described | {"unmarked": list(case.unmarked)},
+        described,
         listed=(data_set, case.name),
         sha256=cache(lambda: scan_sha256(case.read_scan())),
         patient=case.one_patient,
@@ -93,6 +105,6 @@ def labelled_ear(case: Case, group: str) -> EvaluationCase:
     return EvaluationCase(plain_name(case.name), group, read.scan, (TrueEar(side or "", labyrinth, marks),))
 
 
-def of_cases(manifest: Manifest, numbers: Sequence[int], group: str) -> list[CaseRecipe]:
-    """Some cases of a data set, by their places in it."""
-    return [case_recipe(manifest.cases[number], manifest.name, group) for number in numbers]
+def of_cases(manifest: Manifest, group: str) -> list[CaseRecipe]:
+    """The cases of a data set as a group of another name, in its order; their names may be alike."""
+    return [case_recipe(case, manifest.name, group) for case in manifest.cases]

@@ -59,7 +59,8 @@ def _groups(cases: Sequence[CaseFigures]) -> dict[str, Any]:
         described: dict[str, Any] = {"scans": len(members), "false_ears": sum(case.false_ears for case in members)}
         if ears:
             described |= {"ears": len(ears), "found": sum(ear.found for ear in ears)}
-            described["right_side"] = sum(bool(ear.side_right) for ear in ears)
+            told = [ear.side_right for ear in ears if ear.side_right is not None]
+            described |= {"right_side": sum(told)} if told else {}
             for name in ("dice", "iou", "average_hausdorff_mm", "landmarks_mm", "mean_standard_deviation"):
                 described |= _spread(name, summarise(getattr(ear, name) for ear in ears))
         groups[group] = described

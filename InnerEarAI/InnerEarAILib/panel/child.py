@@ -103,19 +103,24 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=events,
                 stderr=log,
+                # Not Slicer's, which may hold modules of the names of Python's own.
+                cwd=LIBRARY_PARENT,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"},
                 **hidden,
             )
         self._say(BEGIN)
 
     def new_events(self) -> list[dict[str, Any]]:
-        """The lines that have come since the last call, oldest first; a line is told of when it is whole."""
+        """The lines that have come since the last call, oldest first; a line is told of when it is whole.
+
+        What something else has printed there is passed over.
+        """
         with open(self._folder / EVENTS_FILE, "rb") as file:
             file.seek(self._read_bytes)
             piece = file.read()
         self._read_bytes += len(piece)
         *whole, self._unfinished_line = (self._unfinished_line + piece).split(b"\n")
-        return [json.loads(line) for line in whole if line.strip()]
+        return [event for event in map(_event, whole) if event is not None]
 
     def ended(self) -> bool:
         """Whether the process is over. One that was asked to stop is killed here when its time is up."""
@@ -156,3 +161,11 @@ class Child:
     def log(self) -> str:
         """Its standard error so far."""
         return (self._folder / LOG_FILE).read_text(encoding="utf-8", errors="replace")
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None

@@ -81,7 +81,7 @@ class Panel:
         self._timer.interval = LOOK_AGAIN_MILLISECONDS
         self._timer.connect("timeout()", self._look_again)
         ui.segmentButton.connect("clicked()", self._on_button)
-        ui.logButton.connect("clicked()", lambda: show_log(self._log))
+        ui.logButton.connect("clicked()", lambda: show_log(self._log or self._computer.log))
         ui.saveButton.connect("clicked()", self._on_save)
         ui.removeButton.connect("clicked()", self._on_remove)
         ui.noticeLabel.text = NOTICE
@@ -216,31 +216,35 @@ class Panel:
         run, node = self._run, self._run_node
         self._message = outcome.sentence
         self._log = "" if outcome.kind not in LOGGED_KINDS else f"{log_header(run)}{run.log()}\n{outcome.sentence}\n"
+        is_added = False
         if outcome.result is not None:
             self._say_now(_("Adding the results to the scene…"))
-            self._add(outcome, run, node)
-        elif latest_run(slicer.mrmlScene, node) is not None:
-            self._message = "\n".join([outcome.sentence, _("The results below are of an earlier run.")])
+            is_added = self._add(outcome, run, node)
+        if not is_added and latest_run(slicer.mrmlScene, node) is not None:
+            self._message = "\n".join([self._message, _("The results below are of an earlier run.")])
         self._forget_run()
         self.look_at_computer()
 
-    def _add(self, outcome: Outcome, run: Run, node: Any) -> None:
+    def _add(self, outcome: Outcome, run: Run, node: Any) -> bool:
+        """Whether there was something to add, and it was added."""
+        self._computer.learn(outcome.result.provenance)
         # Who is at work in another module, with another volume, keeps the views.
         shows = self._is_entered() or is_looked_at(node)
         try:
             notes = self._logic.addResult(outcome.result, node, shows).result.notes
         except InputError as error:
             self._message = str(error)
+            return False
         except Exception as error:  # whatever Slicer may raise: the panel goes on, and the log has it
             self._message = _("The results could not be added to the scene ({error}).").format(error=error)
             self._log = f"{log_header(run)}{traceback.format_exc()}"
-        else:
-            sides = [_("right") if ear.side == "right" else _("left") for ear in outcome.result.ears]
-            found = _("Found in {time}: the {sides} ear.") if len(sides) == 1 else _("Found in {time}: {sides} ear.")
-            found = found.format(time=in_words(run.seconds), sides=_(" and ").join(sides))
-            where = [] if shows else [_("The results are in the scene; “Jump to” centres the views on them.")]
-            self._message = "\n".join([found, *where, *notes])
-        self._computer.learn(outcome.result.provenance)
+            return False
+        sides = [_("right") if ear.side == "right" else _("left") for ear in outcome.result.ears]
+        found = _("Found in {time}: the {sides} ear.") if len(sides) == 1 else _("Found in {time}: {sides} ear.")
+        found = found.format(time=in_words(run.seconds), sides=_(" and ").join(sides))
+        where = [] if shows else [_("The results are in the scene; “Jump to” centres the views on them.")]
+        self._message = "\n".join([found, *where, *notes])
+        return True
 
     def _forget_run(self) -> None:
         if self._run is not None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import slicer
@@ -13,8 +12,9 @@ from slicer.i18n import tr as _
 from InnerEarAILib.landmark_files import write_json
 from InnerEarAILib.panel.corrections import mark_corrections, summary_as_corrected
 from InnerEarAILib.panel.run_record import RunRecord
-from InnerEarAILib.result_files import exchange, result_file_names
+from InnerEarAILib.result_files import result_file_names
 from InnerEarAILib.volume import InputError
+from InnerEarAILib.whole_files import replacing_set
 
 
 def save_run(record: RunRecord, directory: Path, name: str, overwrite: bool = False) -> tuple[Path, ...]:
@@ -40,38 +40,47 @@ def save_run(record: RunRecord, directory: Path, name: str, overwrite: bool = Fa
     if existing and not overwrite:
         raise FileExistsError(existing[0])
     mark_corrections(record)
-    names_before = {file: _file_name(node) for file, node in nodes.items()}
+    stored_before = {file: _stored(node) for file, node in nodes.items()}
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=directory) as unfinished:
-            new, old = Path(unfinished, "new"), Path(unfinished, "old")
-            new.mkdir()
-            old.mkdir()
+        with replacing_set(directory, possible) as new:
             for file, node in nodes.items():
                 if not slicer.util.saveNode(node, str(new / file)):
                     raise OSError(_("Slicer could not write {file}").format(file=file))
             write_json(new / f"{name}_result.json", summary_as_corrected(record))
-            saved = exchange(new, old, directory, possible)
-    except (OSError, RuntimeError) as error:
-        _set_file_names(nodes, names_before)
+    except (OSError, RuntimeError, InputError) as error:
+        for file, node in nodes.items():
+            _set_stored(node, stored_before[file])
         raise InputError(
             _("The results cannot be written to {directory} ({error}).").format(directory=directory, error=error)
         ) from error
-    _set_file_names(nodes, {file: str(directory / file) for file in nodes})
-    return saved
-
-
-def _file_name(node: slicer.vtkMRMLStorableNode) -> str | None:
-    return None if node.GetStorageNode() is None else node.GetStorageNode().GetFileName()
-
-
-def _set_file_names(nodes: Mapping[str, slicer.vtkMRMLStorableNode], names: Mapping[str, str | None]) -> None:
-    """Lets the nodes know their files; one that had none goes back to having no storage."""
     for file, node in nodes.items():
-        storage = node.GetStorageNode()
-        if storage is None:
-            continue
-        if names[file] is None:
-            node.GetScene().RemoveNode(storage)
-        else:
-            storage.SetFileName(names[file])
+        node.GetStorageNode().SetFileName(str(directory / file))
+    return tuple(directory / file for file in possible if (directory / file).exists())
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Where a node is stored, and whether it has changed since."""
+
+    file_name: str | None
+    changed: bool
+
+
+def _stored(node: slicer.vtkMRMLStorableNode) -> _Stored | None:
+    """None where a node has no storage."""
+    storage = node.GetStorageNode()
+    return None if storage is None else _Stored(storage.GetFileName(), bool(node.GetModifiedSinceRead()))
+
+
+def _set_stored(node: slicer.vtkMRMLStorableNode, before: _Stored | None) -> None:
+    """As it was before the node was written elsewhere, so that Slicer still asks to save what had changed."""
+    storage = node.GetStorageNode()
+    if storage is None:
+        return
+    if before is None:
+        node.GetScene().RemoveNode(storage)
+        return
+    storage.SetFileName(before.file_name)
+    if before.changed:
+        node.StorableModified()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,6 +23,7 @@ from InnerEarAILib.phantom.temporal_bone import sample_temporal_bone
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.scan_files import write_volume
 from InnerEarAILib.volume import InputError, Volume
+from InnerEarAILib.whole_files import replacing_set
 
 SideChoice = Literal["left", "right", "random"]
 SIDE_CHOICES: tuple[SideChoice, ...] = get_args(SideChoice)
@@ -153,7 +152,7 @@ def write_phantom(directory: Path, phantom: PhantomScan) -> tuple[Path, ...]:
     All files or none are there afterwards.
 
     Args:
-        directory: made where it does not exist; files of the same names are replaced.
+        directory: made where it does not exist; what an earlier phantom of the same name has left there is replaced.
         phantom: what is written; the scan's name begins the names of the files.
 
     Returns:
@@ -165,29 +164,33 @@ def write_phantom(directory: Path, phantom: PhantomScan) -> tuple[Path, ...]:
     name = phantom.scan.name
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=".writing-", dir=directory))
     except OSError as error:
-        raise InputError(f"The folder {directory} cannot be written to ({error.strerror}); choose another.") from error
-    written: list[Path] = []
+        raise InputError(f"The folder {directory} cannot be made ({error.strerror}); choose another.") from error
+    # Also the landmarks of the other ear: an earlier scan of the same name may have shown that one, or both.
+    ears = [f"{name}_{side}.mrk.json" for side in get_args(Side)]
+    volumes = [f"{name}.nrrd", f"{name}_labels.nrrd", f"{name}_parts.nrrd", f"{name}.seg.nrrd"]
+    files = [f"{name}.json", *volumes, *ears]
     try:
-        write_volume(unfinished / f"{name}.nrrd", phantom.scan)
-        write_volume(unfinished / f"{name}_labels.nrrd", phantom.labels)
-        write_volume(unfinished / f"{name}_parts.nrrd", phantom.parts)
-        write_truth(unfinished / f"{name}.seg.nrrd", phantom.labels, phantom.parts, phantom.landmarks)
-        for side, positions in phantom.landmarks.items():
-            # A landmark that the given anatomy does not know stays in the list, undefined.
-            exact = [LandmarkResult(one, positions.get(one), float(one in positions)) for one in LANDMARK_NAMES]
-            write_landmarks(unfinished / f"{name}_{side}.mrk.json", exact)
-        write_json(unfinished / f"{name}.json", dict(phantom.parameters))
-        for file in sorted(unfinished.iterdir()):
-            written.append(file.replace(directory / file.name))
+        with replacing_set(directory, files) as unfinished:
+            _write_files(unfinished, phantom)
     except OSError as error:
-        for file in written:
-            file.unlink(missing_ok=True)
-        raise InputError(f"The phantom cannot be written to {directory} ({error.strerror}).") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return tuple(written)
+        raise InputError(
+            f"The phantom cannot be written to {directory} ({error.strerror}); choose another folder."
+        ) from error
+    return tuple(directory / file for file in files if (directory / file).exists())
+
+
+def _write_files(unfinished: Path, phantom: PhantomScan) -> None:
+    name = phantom.scan.name
+    write_volume(unfinished / f"{name}.nrrd", phantom.scan)
+    write_volume(unfinished / f"{name}_labels.nrrd", phantom.labels)
+    write_volume(unfinished / f"{name}_parts.nrrd", phantom.parts)
+    write_truth(unfinished / f"{name}.seg.nrrd", phantom.labels, phantom.parts, phantom.landmarks)
+    for side, positions in phantom.landmarks.items():
+        # A landmark that the given anatomy does not know stays in the list, undefined.
+        exact = [LandmarkResult(one, positions.get(one), float(one in positions)) for one in LANDMARK_NAMES]
+        write_landmarks(unfinished / f"{name}_{side}.mrk.json", exact)
+    write_json(unfinished / f"{name}.json", dict(phantom.parameters))
 
 
 def embedded_phantom(progress: Progress = Progress()) -> PhantomScan:

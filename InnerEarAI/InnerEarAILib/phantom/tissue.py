@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 
 State = Literal["fresh", "dry", "embalmed", "embedded"]
-"""How the specimen was kept. Stebani et al. 2023 have patients (A, B) and prepared bones (G, W, O)."""
+"""How the specimen was kept. Stebani et al. 2023 have frozen specimens (A), patients (B), prepared bones (G, W, O)."""
 
 STATES: tuple[State, ...] = get_args(State)
 

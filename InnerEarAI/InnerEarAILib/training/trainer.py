@@ -26,11 +26,13 @@ from InnerEarAILib.training.losses import JointLoss
 from InnerEarAILib.training.objectives import make_objective, stage_at
 from InnerEarAILib.training.optimiser import MovingAverage, make_optimiser
 from InnerEarAILib.training.processes import Processes
+from InnerEarAILib.training.report import Report
 from InnerEarAILib.training.run_folder import MetricsTable
 from InnerEarAILib.training.samples import Batch, SampleSource, TrainingSample
 from InnerEarAILib.training.schedules import HeatmapShape
 from InnerEarAILib.training.seen_scans import SeenScans
 from InnerEarAILib.training.settings import check_settings
+from InnerEarAILib.training.unfinished_step import UnfinishedStep
 from InnerEarAILib.training.validation import ValidationFigures, validate
 
 COLUMNS = (
@@ -65,6 +67,7 @@ class RunState:
         validated: iteration of the last validation.
         begun_with: name and version of the model whose weights the run began with; empty: it began from nothing.
         stage: of the method's training; see objectives. Weights of an earlier stage are never the best.
+        reserved: seconds of a time budget kept for the last validation and export; 0: their length is not known yet.
         seen_before: the labelled scans that those weights had seen; see SeenScans.figures.
         settings: of the run; see settings.settings_of.
     """
@@ -75,6 +78,7 @@ class RunState:
     validated: int = 0
     begun_with: str = ""
     stage: int = 0
+    reserved: float = 0.0
     seen_before: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -127,10 +131,10 @@ class Trainer:
         self._optimiser = make_optimiser(config.optimisation, self.network)
         self._loss = JointLoss(config.loss)
         self._budget = None if minutes is None else minutes * 60
-        self._reserved = 0.0 if self._budget is None else RESERVED_SHARE * self._budget
         self._started = time.monotonic()
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.optimisation.precision == "bf16")
         self._objective = make_objective(config, self._autocast)
+        self._unfinished = UnfinishedStep(self.network)
 
     @property
     def checkpoint_path(self) -> Path:
@@ -142,7 +146,8 @@ class Trainer:
         """Share of the training that is done: of the iterations or of the time budget, whichever is further."""
         done = self.state.iteration / self.config.optimisation.iterations
         if self._budget is not None:
-            done = max(done, self._seconds() / max(self._budget - self._reserved, 1.0))
+            reserved = self.state.reserved or RESERVED_SHARE * self._budget
+            done = max(done, self._seconds() / max(self._budget - reserved, 1.0))
         return min(done, 1.0)
 
     def resume(self) -> None:
@@ -198,7 +203,7 @@ class Trainer:
         parameters = sum(weight.numel() for weight in self.network.parameters())
         self._say(f"{self.config.name}: {parameters / 1e6:.2f} M weights on {self.device}, run folder {self.folder}")
         self._begin_together()
-        report = _Report(self._processes.count)
+        report = Report(self._processes.count)
         saved = time.monotonic()
         self.network.train()
         if self.state.iteration == 0:
@@ -216,7 +221,7 @@ class Trainer:
                 if leads and self.state.iteration % watch.report_every < self._processes.count:
                     table.append(self._row(report, progress))
                     self._say(report.sentence(self.state.iteration, progress))
-                    report = _Report(self._processes.count)
+                    report = Report(self._processes.count)
                 if leads and at_step and self.state.iteration - self.state.validated >= watch.validate_every:
                     self._validate(table)
                     table.picture.keep_up()
@@ -224,8 +229,7 @@ class Trainer:
                     self._save()
                     saved = time.monotonic()
                 progress, interrupted = self._agreed(interruption)
-            # Gradients of unfinished steps are let go: their passes are repeated when the run is resumed.
-            self.state.iteration -= self._passes * self._processes.count
+            self._give_back_unfinished_step()
             row = None
             if leads:
                 # Before the validation, which takes longer than torchrun lets an interrupted process live.
@@ -254,9 +258,11 @@ class Trainer:
 
     def _pass(self, batch: Batch, progress: float) -> tuple[float, float, float]:
         optimisation = self.config.optimisation
-        stage, done = stage_at(progress, self._objective.stages)
+        stage, done = self._stage(progress)
         if stage > self.state.stage:
             self._enter(stage)
+        if self._passes == 0:
+            self._unfinished.begin()
         terms = self._objective(self.network, batch, self._heatmap(progress), stage)
         (terms.total / self._passes_of_step).backward()
         self.state.iteration += self._processes.count
@@ -273,6 +279,21 @@ class Trainer:
             self.average.update(self.network, max(1, self.state.iteration // self._of_step))
         return terms.total.item(), terms.segmentation.item(), terms.heatmap.item()
 
+    def _give_back_unfinished_step(self) -> None:
+        """Its gradients are let go, and its passes are repeated when the run is resumed."""
+        if self._passes:
+            self.state.iteration -= self._passes * self._processes.count
+            self._unfinished.give_back()
+
+    def _stage(self, progress: float) -> tuple[int, float]:
+        """The stage to train, and the share of it that is done.
+
+        A run that is resumed with more iterations or minutes is less far than it was; what an earlier stage has taught
+        is finished all the same, since the later ones build on it.
+        """
+        stage, done = stage_at(progress, self._objective.stages)
+        return (stage, done) if stage >= self.state.stage else (self.state.stage, 0.0)
+
     def _enter(self, stage: int) -> None:
         """A stage begins: gradients of unfinished steps and the best score were of the one before."""
         if stage > self.state.stage:
@@ -281,6 +302,7 @@ class Trainer:
             self._say(f"Stage {stage + 1} of {self._objective.stages}")
         for network in (self.network, self.average.network):
             self._objective.begin(network, stage)
+        self._unfinished.begin()
 
     def _batches(self) -> Iterator[Batch]:
         processes = self._processes
@@ -317,11 +339,11 @@ class Trainer:
         row = {f"validation_{name}": getattr(figures, name) for name in ValidationFigures.names()}
         table.append({"iteration": self.state.iteration, "seconds": self._seconds()} | row)
         if self._budget is not None:
-            self._reserved = max(1.5 * (time.monotonic() - began), 1.0)
+            self.state.reserved = max(1.5 * (time.monotonic() - began), 1.0)
         return row
 
     def _heatmap(self, progress: float) -> HeatmapShape:
-        _, done = stage_at(progress, self._objective.stages)
+        _, done = self._stage(progress)
         return self.config.heatmaps.at(1.0 if self.state.begun_with else done)
 
     def _save(self) -> None:
@@ -334,12 +356,12 @@ class Trainer:
     def _seconds(self) -> float:
         return time.monotonic() - self._started
 
-    def _row(self, report: _Report, progress: float) -> dict[str, float]:
+    def _row(self, report: Report, progress: float) -> dict[str, float]:
         heatmap = self._heatmap(progress)
         return {
             "iteration": self.state.iteration,
             "seconds": self._seconds(),
-            "learning_rate": self.config.optimisation.rate.at(stage_at(progress, self._objective.stages)[1]),
+            "learning_rate": self.config.optimisation.rate.at(self._stage(progress)[1]),
             "heatmap_amplitude": heatmap.amplitude,
             "heatmap_spread": heatmap.spread,
             **report.means(),
@@ -357,40 +379,6 @@ class _Tables:
     def append(self, row: Mapping[str, float]) -> None:
         self.metrics.append(row)
         self.tensorboard.append(row)
-
-
-class _Report:
-    """Sums between two reports."""
-
-    def __init__(self, processes: int) -> None:
-        self._sums = [0.0, 0.0, 0.0, 0.0]
-        self._count = 0
-        self._processes = processes
-        self._began = time.monotonic()
-
-    def add(self, loss: float, segmentation: float, heatmap: float, waited: float) -> None:
-        for place, value in enumerate((loss, segmentation, heatmap, waited)):
-            self._sums[place] += value
-        self._count += 1
-
-    def means(self) -> dict[str, float]:
-        seconds = max(time.monotonic() - self._began, 1e-9)
-        loss, segmentation, heatmap, waited = self._sums
-        return {
-            "loss": loss / self._count,
-            "segmentation_loss": segmentation / self._count,
-            "heatmap_loss": heatmap / self._count,
-            "iterations_per_second": self._processes * self._count / seconds,
-            "waiting_share": waited / seconds,
-        }
-
-    def sentence(self, iteration: int, progress: float) -> str:
-        means = self.means()
-        return (
-            f"iteration {iteration} ({100 * progress:.0f} %): loss {means['loss']:.3f}, "
-            f"segmentation {means['segmentation_loss']:.3f}, heatmaps {means['heatmap_loss']:.5f}; "
-            f"{means['iterations_per_second']:.2f} it/s, {100 * means['waiting_share']:.0f} % waiting for samples"
-        )
 
 
 def _silent(line: str) -> None:
