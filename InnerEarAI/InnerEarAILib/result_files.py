@@ -15,7 +15,7 @@ from InnerEarAILib.landmark_files import write_json, write_landmarks
 from InnerEarAILib.preprocessing import resample
 from InnerEarAILib.scan_files import write_volume
 from InnerEarAILib.volume import Grid, InputError, Volume
-from InnerEarAILib.whole_files import replacing_set
+from InnerEarAILib.whole_files import replacing_set, unfinished_folder
 
 RESULT_FORMAT = "InnerEarAI result 1"
 """First line of NAME_result.json; the number rises when the meaning of a field changes."""
@@ -69,7 +69,7 @@ def check_output(directory: Path, name: str, overwrite: bool = False) -> None:
 
 
 def check_folder(directory: Path) -> Path:
-    """Makes sure that a folder is there or can be made, and may be written to; changes nothing.
+    """Makes sure that a folder is there or can be made, and may be written to; leaves nothing there.
 
     Returns:
         The folder, or the nearest above it that is there.
@@ -85,8 +85,14 @@ def check_folder(directory: Path) -> Path:
         raise InputError(f"{nearest} is a link that leads nowhere; choose another place for the results.")
     if not nearest.is_dir():
         raise InputError(f"{nearest} is a file, not a folder; choose another place for the results.")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise InputError(f"You may not write to {nearest}; choose another place for the results.")
+    try:
+        # Tried: os.access knows nothing of the rights that Windows gives.
+        with unfinished_folder(nearest):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"You may not write to {nearest} ({error.strerror}); choose another place for the results."
+        ) from error
     try:
         _is_there(directory)
         for part in directory.relative_to(nearest).parts:

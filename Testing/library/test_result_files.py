@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 from dataclasses import replace
 
 import numpy as np
@@ -356,6 +357,12 @@ def test_a_link_to_a_folder_takes_results(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "real")
     check_output(tmp_path / "out" / "deeper", "scan")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that takes no files from anybody")
+def test_a_folder_that_takes_no_files_is_refused_before_anything_is_computed():
+    with pytest.raises(InputError, match="You may not write to /proc"):
+        check_output(Path("/proc") / "results", "scan")
 
 
 def test_checking_the_output_changes_nothing(tmp_path):
