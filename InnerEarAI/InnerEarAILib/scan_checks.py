@@ -104,7 +104,8 @@ def check_size(shape: tuple[int, ...]) -> None:
     if count > MOST_VOXELS:
         raise InputError(
             f"The scan has {_times(shape[::-1])} voxels, more than the "
-            f"{MOST_VOXELS / 1e6:.0f} million that are worked on; crop it to the temporal bone first."
+            f"{MOST_VOXELS / 1e6:.0f} million that are worked on; crop it to the temporal bone, or resample it "
+            "to larger voxels, first."
         )
 
 

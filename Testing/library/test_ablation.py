@@ -135,6 +135,17 @@ def test_ablations_are_run_collected_and_not_run_again(tmp_path, arguments, caps
     assert capsys.readouterr().out.count("trained before") == 2
 
 
+def test_scan_that_cannot_be_judged_is_named(tmp_path, arguments, capsys):
+    (tmp_path / "others" / "b100.nrrd").write_text("no scan")
+    assert main([*arguments, "--only", "base", "--views", "10", "--contrast", "matched"]) == 2
+    assert "base, fold 1: b100" in capsys.readouterr().err
+    told = (tmp_path / "out" / "ablation.md").read_text(encoding="utf-8")
+    assert "means are over fewer ears: base, fold 1: b100" in told
+    assert "10 view(s), contrast: matched" in told
+    rows = list(csv.DictReader((tmp_path / "out" / "ablation.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["group"] for row in rows] == ["validation"]
+
+
 def test_run_with_other_settings_is_not_mixed_in(tmp_path, arguments, capsys):
     (tmp_path / "out" / "runs" / "base-fold1").mkdir(parents=True)
     (tmp_path / "out" / "runs" / "base-fold1" / "done.json").write_text('{"key": "another", "minutes": 3}')

@@ -333,7 +333,7 @@ def test_tables_say_what_was_measured(tmp_path):
     assert change < 0 < dice
     text = made["Segmentation"].markdown()
     assert text.count("\n| ") == 4
-    assert all(line.count("|") == 9 for line in text.splitlines() if line.startswith("|"))
+    assert all(line.count("|") == 10 for line in text.splitlines() if line.startswith("|"))
 
 
 def ear_of(dice, deviation):

@@ -171,6 +171,15 @@ def test_network_sees_the_contrast_that_was_asked_for(balls, monkeypatch, contra
     np.testing.assert_allclose(seen[0][0, 0].numpy(), expected, atol=0.15 if contrast == "clusters" else 1e-5)
 
 
+def test_scan_that_cannot_be_read_is_in_no_cluster_and_stops_no_other(tmp_path, reader):
+    path = data_set(tmp_path / "balls", 3)
+    (tmp_path / "balls" / "b1.nrrd").write_text("no scan")
+    options = RegionOptions("cpu", 1, "clusters", 1, pictures=False)
+    outcome = judged_on_regions(CARD, data_set_recipes(path), tmp_path / "out", options)
+    assert [figures.name for figures in outcome.figures] == ["b0", "b2"]
+    assert [sentence.split(":")[0] for sentence in outcome.failed] == ["b1"]
+
+
 def test_cases_that_a_model_was_trained_on_are_left_out(balls):
     taught = replace(CARD, figures={"trained_on_cases": {"Balls": ["b0", "b2"], "Others": ["b1"]}})
     said = []

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from InnerEarAILib.evaluation.cases import obtained
+from InnerEarAILib.evaluation.manifest_cases import data_set_recipes
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.scan_files import read_volume, write_volume
 from InnerEarAILib.training.augmentation import Augmentation
@@ -254,6 +256,47 @@ def test_landmark_that_is_listed_as_unmarked_is_not_taken_from_the_file(tmp_path
     prepare_case(case, tmp_path / "0000", SPACING, 14.0)
     known = np.isfinite(load_case(tmp_path / "0000").landmarks_kji[0]).all(axis=1)
     assert dict(zip(LANDMARK_NAMES, known.tolist(), strict=True)) == {name: name != "oval window" for name in MARKS}
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".hdf5"])
+def test_labels_without_any_landmark_are_trained_on_and_judged(tmp_path, suffix):
+    if suffix == ".hdf5":
+        h5py = pytest.importorskip("h5py")
+        write_hdf5(tmp_path / "a.hdf5")
+        with h5py.File(tmp_path / "a.hdf5", "a") as file:
+            del file["landmark"]
+        row = {"name": "a", "hdf5": "a.hdf5"}
+    else:
+        write_case(tmp_path, "a")
+        (tmp_path / "a.mrk.json").unlink()
+        row = entry("a")
+        del row["landmarks"]
+    path = write_manifest(tmp_path, [{**row, "unmarked": list(MARKS)}], spacing_mm=SPACING)
+    cases = read_manifest(path).cases
+    check_cases(cases, SPACING)
+    prepare_case(cases[0], tmp_path / "0000", SPACING, 14.0)
+    tile = ManifestSource((tmp_path / "0000",), Augmentation(), 1.0, 16, 1).sample(0)
+    assert tile.labyrinth.max() == 1
+    assert not tile.known.any()
+    ear = obtained(data_set_recipes(path)[0], None).ears[0]
+    assert ear.labyrinth.voxels.any()
+    assert ear.landmarks == {}
+    with pytest.raises(ManifestError, match=r"a has no entry landmarks|has no landmark;"):
+        check_cases(read_manifest(write_manifest(tmp_path, [row], spacing_mm=SPACING)).cases, SPACING)
+
+
+def test_damaged_hdf5_file_is_named_however_it_is_damaged(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    write_hdf5(tmp_path / "link.hdf5")
+    with h5py.File(tmp_path / "link.hdf5", "a") as file:
+        file["landmark/lost"] = h5py.SoftLink("/nowhere")
+    write_hdf5(tmp_path / "short.hdf5")
+    content = (tmp_path / "short.hdf5").read_bytes()
+    (tmp_path / "short.hdf5").write_bytes(content[: len(content) // 2])
+    wrong = data_mistakes(replace(case, spacing_mm=SPACING) for case in read_manifest(tmp_path).cases)
+    assert [sentence.split(" is damaged")[0] for sentence in wrong] == [
+        f"Case {name}: {name}.hdf5 cannot be read: it" for name in ("link", "short")
+    ]
 
 
 def test_folds_are_random_but_fixed_and_never_share_a_case():

@@ -20,7 +20,8 @@ def add_ablate_command(commands: Any) -> None:
         help="train and judge variations of the base network",
         description="Trains the base configuration and its 43 one-parameter variations on a data set, judges each, and "
         "leaves ablation.csv, ablation.md and ablation.html. The same command goes on where an earlier one ended.",
-        epilog="Exit codes: 0 done, 1 unexpected error or not enough memory, 2 bad input or arguments, 130 cancelled.",
+        epilog="A scan that cannot be judged is named and does not stop the others. Exit codes: 0 done, 1 unexpected "
+        "error or not enough memory, 2 bad input or arguments, or a scan that could not be judged, 130 cancelled.",
     )
     parser.add_argument("--data", type=Path, metavar="MANIFEST", help="labelled scans: a manifest, or a folder of HDF5 "
                         "files; without it a set of phantoms is drawn into DIR/phantoms")  # fmt: skip
@@ -40,6 +41,12 @@ def add_ablate_command(commands: Any) -> None:
         help="what is varied (default: base); variations that it is already or cannot be are named and not run",
     )
     parser.add_argument("--views", type=int, choices=(1, 10), default=1, help="rotated views when judging; default 1")
+    parser.add_argument(
+        "--contrast",
+        choices=("own", "matched", "clusters"),
+        default="own",
+        help="contrast in which scans are judged, as with evaluate (default: own)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/ablation"), metavar="DIR", help="folder "
                         "(default: runs/ablation)")  # fmt: skip
@@ -49,7 +56,7 @@ def add_ablate_command(commands: Any) -> None:
 def run_ablate_command(chosen: argparse.Namespace) -> int:
     """Runs the ablations that the parsed arguments ask for; returns the exit code."""
     from InnerEarAILib.evaluation.ablation import AblationPlan, ablate, told_from_base
-    from InnerEarAILib.evaluation.ablation_report import write_ablation_report
+    from InnerEarAILib.evaluation.ablation_report import failures, write_ablation_report
     from InnerEarAILib.evaluation.catalogue import BASE, SINGLE_TASKS, VARIATIONS, variation, variations_of
     from InnerEarAILib.inference.device import DeviceError, choose_device
     from InnerEarAILib.training.configuration import (
@@ -74,11 +81,15 @@ def run_ablate_command(chosen: argparse.Namespace) -> int:
         variations = [variation(name, widths) for name in names]
         device = str(choose_device(chosen.device))
         data = chosen.data or _drawn_set(chosen.output, table, _say)
-        plan = AblationPlan(table, data, tuple(chosen.test), chosen.folds, chosen.budget, device, chosen.views)
+        judged = (chosen.views, chosen.contrast)
+        plan = AblationPlan(table, data, tuple(chosen.test), chosen.folds, chosen.budget, device, *judged)
         length = (
             f"{chosen.budget:,} iterations a run" if chosen.budget else "as many iterations as the configuration says"
         )
-        conditions = f"{chosen.config} and its variations on {data.name}, {chosen.folds} fold(s), {length}, {device}."
+        conditions = (
+            f"{chosen.config} and its variations on {data.name}, {chosen.folds} fold(s), {length}, {device}; judged by "
+            f"{chosen.views} view(s), contrast: {chosen.contrast}."
+        )
         variations, why_not = told_from_base(plan, variations)
         if why_not:
             told = "Not run: " + ", ".join(f"{name} ({reason})" for name, reason in why_not.items()) + "."
@@ -86,7 +97,7 @@ def run_ablate_command(chosen: argparse.Namespace) -> int:
                 raise InputError(f"{told} Name other variations with --only.")
             _say(told)
             conditions = f"{conditions} {told}"
-        ablate(
+        runs = ablate(
             plan, variations, chosen.output, _say, lambda runs: write_ablation_report(chosen.output, runs, conditions)
         )
     except (ConfigurationError, DeviceError, InputError) as error:
@@ -96,7 +107,10 @@ def run_ablate_command(chosen: argparse.Namespace) -> int:
         print("Cancelled; the same command goes on.", file=sys.stderr)
         return EXIT_CANCELLED
     _say(f"ablation.csv, ablation.md, ablation.html in {chosen.output}")
-    return EXIT_DONE
+    failed = failures(runs)
+    for sentence in failed:
+        print(sentence, file=sys.stderr)
+    return EXIT_BAD_INPUT if failed else EXIT_DONE
 
 
 def _drawn_set(output: Path, table: dict[str, Any], say: Any) -> Path:

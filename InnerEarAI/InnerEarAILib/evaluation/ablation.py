@@ -22,6 +22,7 @@ from InnerEarAILib.evaluation.evaluate import Outcome
 from InnerEarAILib.evaluation.held_out import VALIDATION_GROUP
 from InnerEarAILib.evaluation.manifest_cases import data_set_recipes, of_cases
 from InnerEarAILib.evaluation.region_outcomes import RegionOptions, judged_on_regions
+from InnerEarAILib.evaluation.regions import Contrast
 from InnerEarAILib.inference.device import choose_device
 from InnerEarAILib.model_store import load_card
 from InnerEarAILib.training.configuration import (
@@ -54,7 +55,7 @@ class AblationPlan:
         folds: how many folds are trained; three in the paper.
         budget: iterations of each run; None: as many as the configuration says.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        views: see regions.RegionJudge.
+        views, contrast: see regions.RegionJudge.
     """
 
     table: Mapping[str, Any]
@@ -64,6 +65,7 @@ class AblationPlan:
     budget: int | None = None
     device: str = "auto"
     views: int = 1
+    contrast: Contrast = "own"
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def ablate(
                 load_card(config.name, folder / "best"),
                 [*held_out, *tests],
                 output,
-                RegionOptions(plan.device, plan.views, pictures=False),
+                RegionOptions(plan.device, plan.views, plan.contrast, pictures=False),
                 f"{variation.name}-fold{fold}",
                 say,
             )

@@ -34,6 +34,8 @@ def write_ablation_report(output: Path, runs: Sequence[AblationRun], conditions:
     Raises:
         InputError: if the folder cannot be written to.
     """
+    if failed := failures(runs):
+        conditions = f"{conditions} Not judged, so that means are over fewer ears: {' '.join(failed)}"
     table = ablation_table(runs, conditions)
     bars = {name: svg for name in FIGURES if (svg := _bars(runs, name))}
     sections = [("Ablations", conditions, (table,), bars)]
@@ -43,6 +45,11 @@ def write_ablation_report(output: Path, runs: Sequence[AblationRun], conditions:
         "ablation.html": html_page("InnerEarAI: ablations", sections),
     }
     return tuple(write_text(output / name, text) for name, text in texts.items())
+
+
+def failures(runs: Sequence[AblationRun]) -> list[str]:
+    """A sentence for every scan that a run could not be judged on."""
+    return [f"{run.variation.name}, fold {run.fold}: {sentence}" for run in runs for sentence in run.outcome.failed]
 
 
 def ablation_rows(runs: Sequence[AblationRun]) -> str:

@@ -52,7 +52,8 @@ def conditions_table(outcomes: Sequence[Outcome]) -> Table:
         (
             outcome.model,
             METHODS[outcome.card.method],
-            f"{outcome.card.spacing_mm:g} mm, tile {outcome.card.tile_voxels}",
+            f"{outcome.card.spacing_mm:g} mm, tile {outcome.card.tile_voxels}, "
+            f"cube of {outcome.card.region_voxels * outcome.card.spacing_mm:.1f} mm",
             str(outcome.views) if outcome.views else "–",
             outcome.card.trained_on,
             published_dice(outcome.card) or "–",

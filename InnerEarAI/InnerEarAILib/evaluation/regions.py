@@ -1,7 +1,8 @@
-"""Judges a network as the papers do: on the region round each labelled ear, by its raw output.
+"""Judges a network as the papers do: on a region round each labelled ear, by its raw output.
 
-Every method is asked the same way, whether it draws labyrinth, landmarks or both; no ear is looked for, nothing is
-postprocessed but by the method itself.
+Every method is asked the same way, whether it draws labyrinth, landmarks or both; no ear is looked for, and nothing is
+postprocessed but by the method itself. The region is the cube that the method was trained on, so that one that sees
+more can also err farther away; a landmark is the mode of its heatmap between voxels.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from InnerEarAILib.preprocessing import normalise, resample
 from InnerEarAILib.volume import Grid, InputError, Volume
 
 Contrast = Literal["own", "matched", "clusters"]
+
+NOTHING_SEEN = "The scan does not show the ear that is labelled in it; check its labels."
 
 SEEN_VOXELS = 200_000
 """Voxels of each scan that a cluster's contrast is told by."""
@@ -104,6 +107,8 @@ class RegionJudge:
         if self.contrast == "own":
             return normalise(values)
         if self.contrast == "clusters":
+            if name not in self.curves:
+                raise InputError(NOTHING_SEEN)
             return self.curves[name].applied(values)
         return contrast_curve([values], contrast_reference(self.card)).applied(values)
 
@@ -121,6 +126,8 @@ def curves_of_cases(
 ) -> dict[str, ContrastCurve]:
     """The contrast curve of each case: that of its cluster of scans, by name of the case.
 
+    A scan that cannot be read, or shows nothing, is in no cluster and has no curve.
+
     Args:
         recipes: of all scans that clusters are looked for in.
         card: of the model.
@@ -128,18 +135,19 @@ def curves_of_cases(
         clusters: how many clusters of contrast there are.
 
     Raises:
-        InputError: if a scan cannot be read or shows nothing, or see taught.contrast_reference.
+        InputError: see taught.contrast_reference, or if a cluster has no contrast.
     """
     reference = contrast_reference(card)
-    seen = []
+    seen = {}
     for recipe in recipes:
-        case = obtained(recipe, drawn)
+        try:
+            case = obtained(recipe, drawn)
+        except InputError:  # is said when its turn comes
+            continue
         values = resample(case.scan, region_grid(case, card), cubic=False).reshape(-1)
-        seen.append(values[:: max(1, values.size // SEEN_VOXELS)])
-    if any(not np.isfinite(values).any() for values in seen):
-        raise InputError("A scan does not show the ear that is labelled in it; check its labels.")
-    curves = cluster_curves(seen, clusters, reference)
-    return {recipe.name: curve for recipe, curve in zip(recipes, curves, strict=True)}
+        if np.isfinite(values).any():
+            seen[recipe.name] = values[:: max(1, values.size // SEEN_VOXELS)]
+    return dict(zip(seen, cluster_curves(list(seen.values()), clusters, reference), strict=True)) if seen else {}
 
 
 def _ear(prediction: Prediction, grid: Grid, known: np.ndarray) -> tuple[EarResult, Volume | None]:

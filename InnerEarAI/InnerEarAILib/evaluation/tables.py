@@ -105,6 +105,7 @@ def segmentation_table(cases: Sequence[CaseFigures]) -> Table:
         "IoU": lambda ear: ear.iou,
         "VS": lambda ear: ear.volumetric_similarity,
         "HD (mm)": lambda ear: ear.hausdorff_mm,
+        "HD (voxels)": lambda ear: ear.hausdorff_mm / PAPER_VOXEL_MM,
         "⟨HD⟩ (mm)": lambda ear: ear.average_hausdorff_mm,
         "⟨HD⟩ (voxels)": lambda ear: ear.average_hausdorff_mm / PAPER_VOXEL_MM,
     }
@@ -125,6 +126,9 @@ def landmark_table(cases: Sequence[CaseFigures]) -> Table:
         "oval window (mm)": lambda ear: ear.oval_window_mm,
         "round window (mm)": lambda ear: ear.round_window_mm,
         "average (voxels)": lambda ear: ear.landmarks_mm / PAPER_VOXEL_MM,
+        "helicotrema (voxels)": lambda ear: ear.helicotrema_mm / PAPER_VOXEL_MM,
+        "oval window (voxels)": lambda ear: ear.oval_window_mm / PAPER_VOXEL_MM,
+        "round window (voxels)": lambda ear: ear.round_window_mm / PAPER_VOXEL_MM,
     }
     return Table(
         "Landmarks",

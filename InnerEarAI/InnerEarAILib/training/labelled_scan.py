@@ -37,13 +37,14 @@ class LabelledScan:
     landmarks_lps: Mapping[str, np.ndarray]
 
 
-def read_labelled_files(scan: Path, labels: Path, landmarks: Path) -> LabelledScan:
-    """A labelled scan from three files.
+def read_labelled_files(scan: Path, labels: Path, landmarks: Path | None = None) -> LabelledScan:
+    """A labelled scan from three files, or from two where no landmark is marked.
 
     Raises:
         InputError: with one sentence on the first of them that cannot be read.
     """
-    return LabelledScan(read_volume(scan), read_volume(labels), read_landmark_file(landmarks))
+    marks = {} if landmarks is None else read_landmark_file(landmarks)
+    return LabelledScan(read_volume(scan), read_volume(labels), marks)
 
 
 def read_landmark_file(path: Path) -> dict[str, np.ndarray]:
@@ -57,7 +58,7 @@ def read_landmark_file(path: Path) -> dict[str, np.ndarray]:
     return _read_fcsv(path) if path.suffix.lower() == ".fcsv" else read_landmarks(path)
 
 
-def read_hdf5(path: Path, spacing_mm: float, axes: str = "ijk") -> LabelledScan:
+def read_hdf5(path: Path, spacing_mm: float, axes: str = "ijk", marked: bool = True) -> LabelledScan:
     """A labelled scan from one HDF5 file in the layout of Stebani et al. 2023.
 
     The file holds arrays RAW and LABEL, and under LANDMARKS an empty data set for each landmark, whose attributes
@@ -68,6 +69,7 @@ def read_hdf5(path: Path, spacing_mm: float, axes: str = "ijk") -> LabelledScan:
         path: the file.
         spacing_mm: isotropic voxel edge, which the file does not tell.
         axes: order of the array axes: "ijk" (left–right first) or "kji".
+        marked: whether it has landmarks; if not, LANDMARKS is passed over.
 
     Raises:
         InputError: if it is no such file, or the HDF5 library is not installed.
@@ -80,12 +82,15 @@ def read_hdf5(path: Path, spacing_mm: float, axes: str = "ijk") -> LabelledScan:
         raise InputError(f"There is no file {path}; check the path.")
     try:
         with h5py.File(path) as file:
-            for name in (RAW, LABEL, LANDMARKS):
+            for name in (RAW, LABEL, LANDMARKS)[: 2 + marked]:
                 if name not in file:
                     raise InputError(f"{path.name} has no {name}; it must hold {RAW}, {LABEL} and {LANDMARKS}/….")
             raw, labels = file[RAW][()], file[LABEL][()]
-            marks = [(entry.attrs["label"], entry.attrs["ijk_position"]) for entry in file[LANDMARKS].values()]
-    except (OSError, KeyError) as error:
+            entries = file[LANDMARKS].values() if marked else ()
+            marks = [(entry.attrs["label"], entry.attrs["ijk_position"]) for entry in entries]
+    except InputError:
+        raise
+    except (OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:  # as HDF5 takes damage
         raise InputError(f"{path.name} cannot be read: it is damaged or its landmarks lack a name or voxel.") from error
     affine = np.diag([spacing_mm] * 3 + [1.0])
     if axes == "ijk":

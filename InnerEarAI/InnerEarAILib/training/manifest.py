@@ -76,7 +76,7 @@ class Case:
 
     Attributes:
         name: what it is called.
-        files: scan, labels and landmarks; or the one HDF5 file.
+        files: scan, labels and, where any is marked, landmarks; or the one HDF5 file.
         unmarked: names of landmarks that nobody marked.
         labyrinth_labels: labels that are labyrinth; empty: all but 0.
         spacing_mm: what its voxels should measure; None: whatever they do.
@@ -104,7 +104,7 @@ class Case:
             InputError: if a file cannot be read.
         """
         if len(self.files) == 1:
-            return read_hdf5(self.files[0], self.spacing_mm, self.axes)
+            return read_hdf5(self.files[0], self.spacing_mm, self.axes, _is_marked(self.unmarked))
         return read_labelled_files(*self.files)
 
     def read_scan(self) -> Volume:
@@ -179,8 +179,7 @@ def read_manifest(path: Path) -> Manifest:
         names.add(name)
         mistakes += wrong
         if not wrong:
-            keys = ("hdf5",) if "hdf5" in row else ("scan", "labels", "landmarks")
-            files = tuple(path.parent / row[key] for key in keys)
+            files = tuple(path.parent / row[key] for key in _files(row))
             cases.append(Case(name, files, tuple(row.get("unmarked", ())), patient=row.get("patient", ""), **shared))
     if mistakes:
         # The scans of cases that are well described are looked at all the same, so that one round of mending is enough.
@@ -279,8 +278,7 @@ def _case_mistakes(row: Mapping[str, Any], name: str, has_spacing: bool) -> list
     wrong = _unknown(row, _CASE, f"Case {name}")
     if not row.get("name"):
         wrong.append(f"Case {name} has no name.")
-    keys = ("hdf5",) if "hdf5" in row else ("scan", "labels", "landmarks")
-    wrong += [f"Case {name} has no entry {key}." for key in keys if not isinstance(row.get(key), str)]
+    wrong += [f"Case {name} has no entry {key}." for key in _files(row) if not isinstance(row.get(key), str)]
     if "hdf5" in row and not has_spacing:
         wrong.append(f"Case {name} is an HDF5 file, which does not tell its voxel size: give the manifest spacing_mm.")
     if not isinstance(row.get("patient", ""), str):
@@ -290,6 +288,18 @@ def _case_mistakes(row: Mapping[str, Any], name: str, has_spacing: bool) -> list
         if landmark not in LANDMARK_NAMES:
             wrong.append(f"Case {name} lists {landmark!r} as unmarked; landmarks are {', '.join(LANDMARK_NAMES)}.")
     return wrong
+
+
+def _files(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The entries of a case that name its files; without any landmark that is marked it has no file of them."""
+    if "hdf5" in row:
+        return ("hdf5",)
+    return ("scan", "labels", "landmarks") if _is_marked(row.get("unmarked", ())) else ("scan", "labels")
+
+
+def _is_marked(unmarked: Any) -> bool:
+    """Whether any landmark is left."""
+    return not (isinstance(unmarked, list | tuple) and all(name in unmarked for name in LANDMARK_NAMES))
 
 
 def _unknown(table: Mapping[str, Any], known: Iterable[str], where: str) -> list[str]:
