@@ -103,6 +103,9 @@ class InnerEarAIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self.initializeParameterNode()
+        if self.parent.isEntered:
+            # Reloaded: Slicer does not enter the module again.
+            self.enter()
 
     def onReload(self):
         """In developer mode: takes up the library as it is on the disk, too."""

@@ -78,8 +78,7 @@ def draw_panels(scan: Volume, folder: Path, settings: Path) -> None:
 
     def add_scan(added: Volume, name: str) -> None:
         node = slicer.util.addVolumeFromArray(added.voxels, RAS_FROM_LPS @ added.affine_lps, name)
-        ui.inputSelector.setCurrentNode(node)
-        window.settle()
+        window.choose_scan(node)
 
     picture("empty")
     add_scan(scan, "Temporal bone")

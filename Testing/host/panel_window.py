@@ -43,19 +43,20 @@ class PanelWindow:
         self.host = host
         self.application = _application(settings)
         self.parent = slicer_widgets.qMRMLWidget()
+        self.parent.isEntered = False
         QtWidgets.QVBoxLayout(self.parent)
         self.parent.resize(PANEL_PIXELS, 900)
-        self.open()
+        self.make()
+        self.parent.show()
+        self.enter()
+        self.settle()
 
-    def open(self) -> None:
-        """Makes the panel and enters it; again after a reload."""
+    def make(self) -> None:
+        """Makes the panel; again when it is reloaded, where Slicer does not enter the module once more."""
         from InnerEarAI import InnerEarAIWidget
 
         self.widget = InnerEarAIWidget(self.parent)
         self.widget.setup()
-        self.parent.show()
-        self.enter()
-        self.settle()
 
     def enter(self) -> None:
         """Opens the module, as its name in Slicer's list does."""
@@ -66,6 +67,13 @@ class PanelWindow:
         """Opens another module."""
         self.parent.isEntered = False
         self.widget.exit()
+
+    def choose_scan(self, node: slicer.vtkMRMLNode | None) -> None:
+        """Chooses the scan in its selector, as the user does."""
+        selector = self.widget.ui.inputSelector
+        selector.setCurrentNode(node)
+        selector.activated.emit(selector.currentIndex)
+        self.settle()
 
     def settle(self) -> None:
         """Lets everything happen that waits to happen."""

@@ -12,9 +12,15 @@ __all__ = ["ctkCollapsibleButton", "qMRMLNodeComboBox", "qMRMLWidget"]
 
 
 class _NodeComboBox(QtWidgets.QComboBox):
-    """qMRMLNodeComboBox: the nodes of some classes, by name; follows the scene."""
+    """qMRMLNodeComboBox: the nodes of some classes, by name; follows the scene.
+
+    As Slicer's own, it does not keep its choice: when a scene has been added, all rows are made anew and it stands on
+    the first; when the chosen node is removed, it goes to the one after. Both are told by currentNodeChanged;
+    nodeActivated tells what a user chooses, and nothing else.
+    """
 
     currentNodeChanged = QtCore.Signal(object)  # noqa: N815
+    nodeActivated = QtCore.Signal(object)  # noqa: N815
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
@@ -28,6 +34,7 @@ class _NodeComboBox(QtWidgets.QComboBox):
         )
         QtWidgets.QComboBox.setMinimumContentsLength(self, 12)
         self.currentIndexChanged.connect(lambda index: self.currentNodeChanged.emit(self.currentNode()))
+        self.activated.connect(lambda index: self.nodeActivated.emit(self.currentNode()))
 
     def setMRMLScene(self, scene: slicer.vtkMRMLScene | None) -> None:  # noqa: N802
         """Follows a scene."""
@@ -35,9 +42,20 @@ class _NodeComboBox(QtWidgets.QComboBox):
             observed.RemoveObserver(tag)
         self._observations, self._scene = [], scene
         if scene is not None:
-            for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndImportEvent):
-                self._observations.append((scene, scene.AddObserver(event, lambda caller, event: self._refill())))
+            for event, follow in (
+                (scene.NodeAddedEvent, lambda caller, event: self._refill()),
+                (scene.NodeAboutToBeRemovedEvent, self._remove),
+                (scene.EndCloseEvent, lambda caller, event: self._refill()),
+                (scene.EndImportEvent, lambda caller, event: self._refill(keeps_choice=False)),
+            ):
+                self._observations.append((scene, scene.AddObserver(event, follow)))
         self._refill()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _remove(self, caller: vtk.vtkObject, event: str, node: slicer.vtkMRMLNode) -> None:
+        index = self.findData(node.GetID())
+        if index >= 0:
+            self.removeItem(index)
 
     def currentNode(self) -> slicer.vtkMRMLNode | None:  # noqa: N802
         """The node that is chosen."""
@@ -49,7 +67,7 @@ class _NodeComboBox(QtWidgets.QComboBox):
         index = self.findData(node.GetID() if node is not None else None)
         self.setCurrentIndex(index)
 
-    def _refill(self) -> None:
+    def _refill(self, keeps_choice: bool = True) -> None:
         chosen = QtWidgets.QComboBox.currentData(self)
         blocked = self.blockSignals(True)
         self.clear()
@@ -60,7 +78,7 @@ class _NodeComboBox(QtWidgets.QComboBox):
             wanted = any(node.IsA(kind) for kind in self._node_types)
             if wanted and not any(node.IsA(kind) for kind in self._hidden_types) and not node.GetHideFromEditors():
                 self.addItem(node.GetName(), node.GetID())
-        index = self.findData(chosen)
+        index = self.findData(chosen) if keeps_choice else -1
         self.setCurrentIndex(index if index >= 0 else (0 if self._none else -1))
         self.blockSignals(blocked)
         if index < 0 and chosen is not None:

@@ -59,6 +59,37 @@ def test_the_check_box_asks_for_contrast_matching(panel, scan):
     assert options(panel)["contrast_matching"] is True
 
 
+def test_a_scene_that_is_added_leaves_the_chosen_scan(panel, scan):
+    second = add_scan(panel, "second")
+    slicer.mrmlScene.StartState(slicer.vtkMRMLScene.ImportState)
+    slicer.mrmlScene.EndState(slicer.vtkMRMLScene.ImportState)
+    panel.settle()
+    assert panel.widget.ui.inputSelector.currentNode() is second
+    assert panel.widget.logic.getParameterNode().inputVolume is second
+
+
+def test_a_scene_that_is_added_with_its_own_choice_brings_it(panel, scan, tmp_path):
+    add_scan(panel, "second")
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    panel.choose_scan(scan)
+    slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"), False)
+    panel.settle()
+    chosen = panel.widget.logic.getParameterNode().inputVolume
+    assert chosen.GetName().startswith("second")
+    assert panel.widget.ui.inputSelector.currentNode() is chosen
+
+
+def test_a_scan_that_is_removed_is_not_replaced_by_its_neighbour(panel, scan):
+    second = add_scan(panel, "second")
+    add_scan(panel, "third")
+    panel.choose_scan(second)
+    slicer.mrmlScene.RemoveNode(second)
+    panel.settle()
+    assert panel.widget.ui.inputSelector.currentNode() is None
+    assert panel.widget.logic.getParameterNode().inputVolume is None
+    assert not panel.widget.ui.segmentButton.enabled
+
+
 def test_a_saved_scene_restores_the_panel(panel, scan, tmp_path):
     for selector, value, *_ in CHOICES:
         choose(panel, selector, value)
@@ -66,7 +97,7 @@ def test_a_saved_scene_restores_the_panel(panel, scan, tmp_path):
     chosen = options(panel)
     texts = {selector: getattr(panel.widget.ui, selector).currentText for selector, *_ in CHOICES}
     add_scan(panel, "another")
-    panel.widget.ui.inputSelector.setCurrentNode(scan)
+    panel.choose_scan(scan)
     slicer.util.saveScene(str(tmp_path / "scene.mrb"))
     slicer.mrmlScene.Clear()
     panel.settle()
@@ -153,7 +184,7 @@ def test_what_cannot_be_an_ear_ct_is_refused_before_the_click(panel, spacing, sh
     node = slicer.util.addVolumeFromArray(
         np.zeros(shape, np.int16), np.diag([-spacing, -spacing, spacing, 1]), "strange"
     )
-    panel.widget.ui.inputSelector.setCurrentNode(node)
+    panel.choose_scan(node)
     panel.settle()
     assert not panel.widget.ui.segmentButton.enabled
     assert words in panel.widget.ui.statusLabel.text

@@ -8,6 +8,7 @@ import pytest
 import slicer
 import slicer.util
 
+from InnerEarAILib.panel.panel import Panel
 from panel.driving import FINDS_TWO_EARS, HEARS_NOTHING, add_scan, finish, start
 
 
@@ -15,7 +16,7 @@ def reload_module(panel, monkeypatch):
     monkeypatch.setitem(sys.modules, "InnerEarAI", sys.modules["InnerEarAI"])
     slicer.modules.innerearai.widgetRepresentation = lambda: panel.parent
     slicer.modules.InnerEarAIWidget = panel.widget
-    panel.parent.reload = panel.open
+    panel.parent.reload = panel.make
     slicer.util.reloadScriptedModule("InnerEarAI")
     panel.settle()
 
@@ -38,6 +39,13 @@ def test_reloading_ends_a_run_and_gives_a_panel_with_the_same_choices(panel, sca
     assert "Found" in finish(panel)
 
 
+def test_a_reloaded_panel_looks_at_the_computer(panel, scan, monkeypatch):
+    looked = []
+    monkeypatch.setattr(Panel, "look_at_computer", lambda panel: looked.append(panel))
+    reload_module(panel, monkeypatch)
+    assert looked == [panel.widget.panel]
+
+
 @pytest.fixture
 def library_as_before():
     """The library's modules of the other tests, once more when the test is over."""
@@ -52,7 +60,7 @@ def test_developers_reload_takes_up_the_library_as_it_is_on_the_disk(panel, scan
     before = sys.modules["InnerEarAILib.panel.hints"]
     slicer.modules.innerearai.widgetRepresentation = lambda: panel.parent
     slicer.modules.InnerEarAIWidget = panel.widget
-    panel.parent.reload = panel.open
+    panel.parent.reload = panel.make
     panel.widget.moduleName = "InnerEarAI"
     panel.widget.onReload()
     panel.settle()

@@ -114,7 +114,7 @@ def test_removing_one_run_leaves_the_colours_of_the_other(panel, scan):
 
 def test_an_uncertainty_map_is_not_taken_for_a_scan(segmented):
     ui = segmented.widget.ui
-    ui.inputSelector.setCurrentNode(slicer.util.getNode("CT uncertainty"))
+    segmented.choose_scan(slicer.util.getNode("CT uncertainty"))
     segmented.settle()
     assert not ui.segmentButton.enabled
     assert "choose the scan itself" in ui.statusLabel.text
@@ -124,7 +124,7 @@ def test_results_follow_the_scan_that_is_chosen(panel, scan):
     add_ears(panel, scan)
     add_scan(panel, "second")
     assert not panel.widget.ui.resultsButton.visible
-    panel.widget.ui.inputSelector.setCurrentNode(scan)
+    panel.choose_scan(scan)
     panel.settle()
     assert panel.widget.ui.resultsButton.visible
 
@@ -261,10 +261,10 @@ def test_a_clone_of_the_segmentation_is_no_run(segmented, scan, duplicate, kept)
     assert copy.GetAttribute("InnerEarAI.summary")
     ui = segmented.widget.ui
     if kept:
-        ui.inputSelector.setCurrentNode(None)
+        segmented.choose_scan(None)
         segmented.settle()
         assert not ui.resultsButton.visible
-        ui.inputSelector.setCurrentNode(scan)
+        segmented.choose_scan(scan)
     else:
         slicer.mrmlScene.RemoveNode(scan)
     segmented.settle()

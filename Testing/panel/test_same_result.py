@@ -70,7 +70,7 @@ def load(scan_file: Path):
 
 
 def by_button(panel, scan_file, folder):
-    panel.widget.ui.inputSelector.setCurrentNode(load(scan_file))
+    panel.choose_scan(load(scan_file))
     preset = panel.widget.ui.presetSelector
     preset.currentIndex = preset.findData("fast")
     panel.settle()

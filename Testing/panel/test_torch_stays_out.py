@@ -18,8 +18,7 @@ from host.runtime import Host
 import slicer.util
 window = PanelWindow(Host(), Path(sys.argv[1]))
 node = slicer.util.addVolumeFromArray(np.zeros((40, 40, 40), np.int16), np.diag([-1, -1, 1, 1.0]), "CT")
-window.widget.ui.inputSelector.setCurrentNode(node)
-window.settle()
+window.choose_scan(node)
 print(window.widget.ui.segmentButton.enabled, "torch" in sys.modules)
 window.close()
 """

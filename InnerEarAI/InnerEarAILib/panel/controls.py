@@ -58,7 +58,8 @@ class Controls:
                 lambda index, name=name, selector=selector: on_change(name, selector.itemData(index)),
             )
         ui.contrastCheckBox.connect("toggled(bool)", lambda on: on_change("contrastMatching", on))
-        ui.inputSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: on_change("inputVolume", node))
+        # By the user alone: when a scene is added or a node removed, Slicer's selector goes to another node by itself.
+        ui.inputSelector.connect("nodeActivated(vtkMRMLNode*)", lambda node: on_change("inputVolume", node))
 
     def show(self, parameters: Any) -> None:
         """Sets every control to its parameter. What the user did last stays as it is: nothing is called back."""
