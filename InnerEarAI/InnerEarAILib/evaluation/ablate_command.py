@@ -20,8 +20,8 @@ def add_ablate_command(commands: Any) -> None:
         help="train and judge variations of the base network",
         description="Trains the base configuration and its 43 one-parameter variations on a data set, judges each, and "
         "leaves ablation.csv, ablation.md and ablation.html. The same command goes on where an earlier one ended.",
-        epilog="A scan that cannot be judged is named and does not stop the others. Exit codes: 0 done, 1 unexpected "
-        "error or not enough memory, 2 bad input or arguments, or a scan that could not be judged, 130 cancelled.",
+        epilog="A scan that cannot be judged is named, does not stop the others and counts as bad input. Exit codes: "
+        "0 done, 1 unexpected error or not enough memory, 2 bad input or arguments, 130 cancelled.",
     )
     parser.add_argument("--data", type=Path, metavar="MANIFEST", help="labelled scans: a manifest, or a folder of HDF5 "
                         "files; without it a set of phantoms is drawn into DIR/phantoms")  # fmt: skip

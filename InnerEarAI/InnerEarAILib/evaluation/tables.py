@@ -132,8 +132,7 @@ def landmark_table(cases: Sequence[CaseFigures]) -> Table:
     }
     return Table(
         "Landmarks",
-        f"Distance, mean ± SD (median), of the landmarks that were found. {FEWER_EARS} Voxels are those of "
-        f"{PAPER_VOXEL_MM} mm.",
+        f"Distance, mean ± SD (median), of the landmarks found. {FEWER_EARS} Voxels are those of {PAPER_VOXEL_MM} mm.",
         ("group", "ears", *measures),
         _rows_by_group(cases, measures, digits=2),
     )
