@@ -1,4 +1,4 @@
-"""Labelled data sets: read from files of any kind, checked as a whole, cut into tiles, split into folds."""
+"""Labelled data sets: read from files of any kind, checked as a whole, prepared and cut into tiles."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from InnerEarAILib.evaluation.manifest_cases import data_set_recipes
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.scan_files import read_volume, write_volume
 from InnerEarAILib.training.augmentation import Augmentation
-from InnerEarAILib.training.configuration import ConfigurationError, read_configuration
-from InnerEarAILib.training.data_settings import ManifestData
-from InnerEarAILib.training.data_source import data_of, open_data, with_manifest
+from InnerEarAILib.training.configuration import ConfigurationError
 from InnerEarAILib.training.labelled_scan import read_hdf5, read_landmark_file
 from InnerEarAILib.training.manifest import ManifestError, check_cases, data_mistakes, read_manifest
 from InnerEarAILib.training.manifest_dataset import (
@@ -29,65 +27,8 @@ from InnerEarAILib.training.manifest_dataset import (
     validation_tiles,
 )
 from InnerEarAILib.training.seen_scans import scan_sha256
-from InnerEarAILib.training.splits import partition, redraw
 from InnerEarAILib.volume import Volume
-from library.tiny_training import tiny_config
-
-MARKS = {"helicotrema": [10.0, 8, 9], "oval window": [8.0, 10, 9], "round window": [8.0, 8, 11]}
-RADIUS = 2.6
-SPACING = 0.5
-ALL_APART = [str(number) for number in range(43)]
-
-
-def volumes(shift: float = 0.0, spacing: float = SPACING) -> tuple[Volume, Volume]:
-    """A scan with a bright ball round (8, 8, 9) mm, and its labels, on a grid at an odd place."""
-    shape = (40, 38, 36)
-    affine = np.diag([spacing] * 3 + [1.0])
-    affine[:3, 3] = [0.3 + shift, -0.2, 0.1]
-    places = Volume(np.zeros(shape), affine).grid.to_lps(np.stack(np.indices(shape)[::-1], -1))
-    distance = np.linalg.norm(places - [8 + shift, 8, 9], axis=-1)
-    noise = np.random.default_rng(0).normal(0, 20, shape)
-    return (
-        Volume((1500 * (distance < RADIUS) + noise).astype(np.int16), affine),
-        Volume((distance < RADIUS).astype(np.uint8) * 2, affine),
-    )
-
-
-def markups(path, marks, system="LPS"):
-    turn = [-1, -1, 1] if system == "RAS" else [1, 1, 1]
-    points = [{"label": name, "position": (np.array(p) * turn).tolist()} for name, p in marks.items()]
-    path.write_text(json.dumps({"markups": [{"coordinateSystem": system, "controlPoints": points}]}))
-
-
-def write_case(folder, name, scan=None, labels=None, marks=MARKS, suffix=".nrrd"):
-    own_scan, own_labels = volumes()
-    write_volume(folder / f"{name}{suffix}", scan or own_scan)
-    write_volume(folder / f"{name}_labels{suffix}", labels or own_labels)
-    markups(folder / f"{name}.mrk.json", marks)
-
-
-def entry(name, suffix=".nrrd", **changes):
-    files = {"scan": f"{name}{suffix}", "labels": f"{name}_labels{suffix}", "landmarks": f"{name}.mrk.json"}
-    return {"name": name, **files, **changes}
-
-
-def write_manifest(folder, cases, **top):
-    path = folder / "set.json"
-    path.write_text(json.dumps({"name": "Balls", "case": cases, **top}))
-    return path
-
-
-def write_hdf5(path, axes="ijk"):
-    h5py = pytest.importorskip("h5py")
-    scan, labels = volumes()
-    with h5py.File(path, "w") as file:
-        for name, volume in (("raw", scan), ("label", labels)):
-            file[f"{name}/{name}-0"] = volume.voxels.T if axes == "ijk" else volume.voxels
-        for number, (label, name) in enumerate(zip(("CochleaTop", "OvalWindow", "RoundWindow"), MARKS, strict=True)):
-            mark = file.create_dataset(f"landmark/landmark-{number}", data=h5py.Empty("f"))
-            mark.attrs["label"] = label
-            index = np.round(scan.grid.to_indices(MARKS[name])).astype(int)
-            mark.attrs["ijk_position"] = index if axes == "ijk" else index[::-1]
+from library.written_cases import MARKS, RADIUS, SPACING, entry, volumes, write_case, write_hdf5, write_manifest
 
 
 def test_twelve_planted_mistakes_get_twelve_sentences_at_once(tmp_path):
@@ -299,88 +240,10 @@ def test_damaged_hdf5_file_is_named_however_it_is_damaged(tmp_path):
     ]
 
 
-def test_folds_are_random_but_fixed_and_never_share_a_case():
-    for fold in (1, 2, 3):
-        training, held_out = redraw(ALL_APART, fold, 5, seed=1)
-        assert (len(training), len(held_out)) == (38, 5)
-        assert sorted(training + held_out) == list(range(43))
-        assert redraw(ALL_APART, fold, 5, seed=1) == (training, held_out)
-    assert redraw(ALL_APART, 1, 5, seed=1) != redraw(ALL_APART, 2, 5, seed=1)
-
-
-def test_redrawn_folds_are_those_of_earlier_versions():
-    assert redraw(ALL_APART, 1, 5, seed=1)[1] == sorted(np.random.default_rng([1, 1]).permutation(43)[:5])
-
-
-def test_parts_hold_out_every_case_exactly_once():
-    folds = [partition(ALL_APART[:17], fold, 4, seed=1) for fold in (1, 2, 3, 4)]
-    assert sorted(len(held_out) for _, held_out in folds) == [4, 4, 4, 5]
-    assert sorted(number for _, held_out in folds for number in held_out) == list(range(17))
-    assert all(sorted(training + held_out) == list(range(17)) for training, held_out in folds)
-    assert folds != [partition(ALL_APART[:17], fold, 4, seed=2) for fold in (1, 2, 3, 4)]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_no_patient_is_on_both_sides(seed):
-    patients = [str(number // 2) for number in range(20)] + ["alone", "one more"]
-    splits = [redraw(patients, fold, 5, seed) for fold in (1, 2, 3)]
-    assert all(5 <= len(held_out) <= 6 for _, held_out in splits)
-    parts = [partition(patients, fold, 4, seed) for fold in (1, 2, 3, 4)]
-    assert sorted(len(held_out) for _, held_out in parts) in ([5, 5, 6, 6], [4, 6, 6, 6])
-    for training, held_out in splits + parts:
-        assert not {patients[number] for number in training} & {patients[number] for number in held_out}
-
-
-def test_cases_of_one_patient_and_of_one_scan_stay_together(tmp_path):
-    for name in ("a", "b", "c", "d"):
-        write_case(tmp_path, name)
-    cases = [
-        entry("a", patient="17"), entry("b", patient="18"), entry("c", patient="17"), entry("d"),
-        {**entry("d"), "name": "d, other ear"},
-    ]  # fmt: skip
-    told = [case.one_patient for case in read_manifest(write_manifest(tmp_path, cases)).cases]
-    assert told[0] == told[2]
-    assert told[3] == told[4]
-    assert len(set(told)) == 3
-
-
 def test_patient_that_is_no_text_is_said(tmp_path):
     write_case(tmp_path, "a")
     with pytest.raises(ManifestError, match="the patient 17, which must be a text"):
         read_manifest(write_manifest(tmp_path, [entry("a", patient=17)]))
-
-
-def test_too_few_patients_for_a_split_are_refused():
-    with pytest.raises(ValueError, match="cases of 3 patients cannot be parted into 4 folds"):
-        partition(["a", "b", "c", "c"], 1, 4, seed=1)
-    with pytest.raises(ValueError, match="of 2 cases of 1 patients, 1 cannot be held out"):
-        redraw(["a", "a"], 1, 1, seed=1)
-
-
-@pytest.mark.parametrize("name", ["autocasnet", "autocasnet_residual", "unet_2d", "squeeze_excitation_unet_2d"])
-def test_networks_of_hussain_are_trained_on_four_parts(name):
-    data = data_of(read_configuration(name))
-    assert (data.split, data.folds) == ("partition", 4)
-    assert data_of(read_configuration("base")).split == "redraw"
-
-
-def test_unknown_split_is_refused():
-    with pytest.raises(ValueError, match="split must be redraw or partition, got 'leave-one-out'"):
-        tiny_config(data={"kind": "manifest", "manifest": "x", "split": "leave-one-out"})
-
-
-def test_parts_of_a_configuration_hold_out_every_scan_once(tmp_path):
-    for name in ("a", "b", "c"):
-        write_case(tmp_path, name)
-    manifest = write_manifest(tmp_path, [entry(name) for name in ("a", "b", "c")])
-    table = {"kind": "manifest", "manifest": str(manifest), "split": "partition", "folds": 3, "region_mm": 14.0,
-             "validation_tiles": 1}  # fmt: skip
-    held_out = []
-    for fold in (1, 2, 3):
-        with open_data(tiny_config(data={**table, "fold": fold}), tmp_path / "scans", lambda line: None) as data:
-            held_out += data.seen.validated.cases["Balls"]
-            assert sorted(data.seen.taught.cases["Balls"] + data.seen.validated.cases["Balls"]) == ["a", "b", "c"]
-    assert sorted(held_out) == ["a", "b", "c"]
 
 
 def test_scan_is_known_again_by_what_it_shows(tmp_path):
@@ -408,44 +271,3 @@ def test_case_prepared_by_an_earlier_version_is_prepared_again(tmp_path):
     del described["scan_sha256"]
     (folder / "case.json").write_text(json.dumps(described))
     assert not is_prepared(case, folder, SPACING, 14.0)
-
-
-def test_more_cases_held_out_than_there_are_is_refused():
-    with pytest.raises(ValueError, match="cannot be held out"):
-        redraw(ALL_APART[:5], 1, 5, seed=1)
-
-
-def test_configuration_opens_a_data_set_with_its_folds(tmp_path):
-    for name in ("a", "b", "c"):
-        write_case(tmp_path, name)
-    manifest = write_manifest(tmp_path, [entry(name) for name in ("a", "b", "c")])
-    config = tiny_config(data={"kind": "manifest", "manifest": "-", "region_mm": 14.0})
-    config = with_manifest(config, manifest, 2)
-    said = []
-    with open_data(config, tmp_path / "scans", said.append) as data:
-        assert said[0] == "Training on 2 scans, holding out 1 of 3."
-        assert len(data.source.folders) == 2
-        assert len(data.validation) == 8
-        assert all(sample.labyrinth.max() > 0.5 for sample in data.validation)
-        first, again = data.source.sample(5), data.source.sample(5)
-        assert np.array_equal(first.image, again.image)
-        assert first.image.shape == (16, 16, 16)
-        assert "Balls, fold 2 of 3" in data.trained_on
-        assert data.region_mm == 14.0
-
-
-@pytest.mark.parametrize(("cases", "held_out"), [(43, 5), (100, 5), (24, 3), (12, 2), (8, 1), (3, 1), (1, 1)])
-def test_small_data_sets_keep_most_of_their_scans_for_training(cases, held_out):
-    assert ManifestData().held_out_of(cases) == held_out
-    assert ManifestData(validation_cases=7).held_out_of(cases) == 7
-
-
-def test_fold_without_a_data_set_is_refused():
-    with pytest.raises(ValueError, match="--fold needs a data set"):
-        with_manifest(read_configuration("clinical"), None, 2)
-
-
-def test_fold_that_does_not_exist_is_refused(tmp_path):
-    write_case(tmp_path, "a")
-    with pytest.raises(ValueError, match="fold must be 1 to 3"):
-        with_manifest(tiny_config(), write_manifest(tmp_path, [entry("a")]), 4)

@@ -66,7 +66,6 @@ def add_scan(panel: PanelWindow, name: str) -> slicer.vtkMRMLScalarVolumeNode:
     voxels = np.random.default_rng(0).integers(-1000, 2000, SCAN_SHAPE_KJI).astype(np.int16)
     node = slicer.util.addVolumeFromArray(voxels, SCAN_AFFINE_RAS, name)
     panel.choose_scan(node)
-    panel.settle()
     return node
 
 

@@ -185,7 +185,6 @@ def test_what_cannot_be_an_ear_ct_is_refused_before_the_click(panel, spacing, sh
         np.zeros(shape, np.int16), np.diag([-spacing, -spacing, spacing, 1]), "strange"
     )
     panel.choose_scan(node)
-    panel.settle()
     assert not panel.widget.ui.segmentButton.enabled
     assert words in panel.widget.ui.statusLabel.text
 

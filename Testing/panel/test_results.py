@@ -115,7 +115,6 @@ def test_removing_one_run_leaves_the_colours_of_the_other(panel, scan):
 def test_an_uncertainty_map_is_not_taken_for_a_scan(segmented):
     ui = segmented.widget.ui
     segmented.choose_scan(slicer.util.getNode("CT uncertainty"))
-    segmented.settle()
     assert not ui.segmentButton.enabled
     assert "choose the scan itself" in ui.statusLabel.text
 
@@ -125,7 +124,6 @@ def test_results_follow_the_scan_that_is_chosen(panel, scan):
     add_scan(panel, "second")
     assert not panel.widget.ui.resultsButton.visible
     panel.choose_scan(scan)
-    panel.settle()
     assert panel.widget.ui.resultsButton.visible
 
 
@@ -262,7 +260,6 @@ def test_a_clone_of_the_segmentation_is_no_run(segmented, scan, duplicate, kept)
     ui = segmented.widget.ui
     if kept:
         segmented.choose_scan(None)
-        segmented.settle()
         assert not ui.resultsButton.visible
         segmented.choose_scan(scan)
     else:

@@ -82,7 +82,7 @@ def read_hdf5(path: Path, spacing_mm: float, axes: str = "ijk", marked: bool = T
         raise InputError(f"There is no file {path}; check the path.")
     try:
         with h5py.File(path) as file:
-            for name in (RAW, LABEL, LANDMARKS)[: 2 + marked]:
+            for name in (RAW, LABEL, LANDMARKS) if marked else (RAW, LABEL):
                 if name not in file:
                     raise InputError(f"{path.name} has no {name}; it must hold {RAW}, {LABEL} and {LANDMARKS}/….")
             raw, labels = file[RAW][()], file[LABEL][()]
