@@ -60,8 +60,10 @@ class EarResult:
         segmentation: uint8, 1 labyrinth, 0 not; on a fine lattice along the patient's axes that all ears share, or on a
             part of the scan's own grid.
         landmarks: in the order of LANDMARK_NAMES.
-        uncertainty: float32, standard deviation of the labyrinth probability over the TTA views, 0 to 0.5, in the
-            region round the ear; None with a single view ("not computed").
+        uncertainty: float32, standard deviation of each voxel's label, 0 (sure) to 0.5 (a toss-up), in the region
+            round the ear (inference.uncertainty); None with a single view ("not computed").
+        view_deviation: float32, the part of it that the paper shows: standard deviation of the labyrinth's probability
+            over the TTA views, 0 to 0.5, on the same grid; None with a single view.
         quality: plausibility figures and flags.
     """
 
@@ -69,6 +71,7 @@ class EarResult:
     segmentation: Volume
     landmarks: tuple[LandmarkResult, ...]
     uncertainty: Volume | None
+    view_deviation: Volume | None
     quality: Quality
 
 

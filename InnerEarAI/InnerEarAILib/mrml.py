@@ -26,7 +26,7 @@ from InnerEarAILib.labyrinth_files import (
     segment_tags,
 )
 from InnerEarAILib.landmark_files import landmark_description
-from InnerEarAILib.result_files import uncertainty_on
+from InnerEarAILib.result_files import UNCERTAINTY_MEANING, uncertainty_on
 from InnerEarAILib.volume import InputError, Volume
 
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -63,7 +63,7 @@ class ResultNodes:
     Attributes:
         segmentation: one segment per ear, with the IDs "right" and "left", on the results' own fine grid.
         landmarks: one node of three points per ear.
-        uncertainty: standard deviation on the input's grid, 0 where the network did not look; None if not computed.
+        uncertainty: of EarResult, on the input's grid, 0 where the network did not look; None if not computed.
         result: what the nodes show, with figures, flags and provenance.
     """
 
@@ -300,7 +300,7 @@ def _add_uncertainty(
     node = _add_node(input_node, "vtkMRMLScalarVolumeNode", "uncertainty")
     slicer.util.updateVolumeFromArray(node, uncertainty_on(result.grid, maps).voxels)
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(RAS_FROM_LPS @ result.grid.affine_lps))
-    node.SetDescription("Standard deviation of the labyrinth's probability over the rotated views; 0 elsewhere")
+    node.SetDescription(f"{UNCERTAINTY_MEANING[0].upper()}{UNCERTAINTY_MEANING[1:]}; 0 where nobody looked")
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
     display.SetAndObserveColorNodeID(_uncertainty_colours(input_node.GetScene()).GetID())

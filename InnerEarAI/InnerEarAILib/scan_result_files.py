@@ -16,8 +16,11 @@ from InnerEarAILib.ear_result import EarResult, LandmarkResult, Quality, ScanRes
 from InnerEarAILib.volume import Grid, Volume
 from InnerEarAILib.whole_files import replacing
 
-FORMAT = "InnerEarAI scan result 1"
+FORMAT = "InnerEarAI scan result 2"
 """The number rises with every change of the layout; a file of another layout is refused."""
+
+DEVIATIONS = ("uncertainty", "view_deviation")
+"""Fields of EarResult that a single view leaves empty."""
 
 
 def write_scan_result(path: Path, result: ScanResult) -> None:
@@ -70,15 +73,16 @@ def read_scan_result(path: Path) -> ScanResult:
 
 def _ear_record(ear: EarResult, key: str, arrays: dict[str, np.ndarray]) -> dict:
     _keep_volume(ear.segmentation, f"{key}.segmentation", arrays)
-    if ear.uncertainty is not None:
-        _keep_volume(ear.uncertainty, f"{key}.uncertainty", arrays)
+    for name in DEVIATIONS:
+        if getattr(ear, name) is not None:
+            _keep_volume(getattr(ear, name), f"{key}.{name}", arrays)
     for number, landmark in enumerate(ear.landmarks):
         if landmark.position_lps is not None:
             arrays[f"{key}.landmark{number}"] = np.asarray(landmark.position_lps)
     return {
         "side": ear.side,
         "segmentation": ear.segmentation.name,
-        "uncertainty": None if ear.uncertainty is None else ear.uncertainty.name,
+        **{name: None if getattr(ear, name) is None else getattr(ear, name).name for name in DEVIATIONS},
         "landmarks": [
             {"name": one.name, "confidence": one.confidence, "scatter_mm": one.scatter_mm} for one in ear.landmarks
         ],
@@ -95,9 +99,10 @@ def _ear(record: dict, key: str, arrays: np.lib.npyio.NpzFile) -> EarResult:
             LandmarkResult(position_lps=arrays.get(f"{key}.landmark{number}"), **one)
             for number, one in enumerate(record["landmarks"])
         ),
-        uncertainty=None
-        if record["uncertainty"] is None
-        else _volume(record["uncertainty"], f"{key}.uncertainty", arrays),
+        **{
+            name: None if record[name] is None else _volume(record[name], f"{key}.{name}", arrays)
+            for name in DEVIATIONS
+        },
         quality=Quality(**quality | {"flags": tuple(quality["flags"])}),
     )
 

@@ -36,6 +36,7 @@ from InnerEarAILib.inference.postprocessing import (
 from InnerEarAILib.inference.predictor import Prediction, predict
 from InnerEarAILib.inference.quality import assess, is_inner_ear, mean_standard_deviation, reaches_end
 from InnerEarAILib.inference.sides import with_sides
+from InnerEarAILib.inference.uncertainty import label_deviation
 from InnerEarAILib.inference.warm_up import warm_up
 from InnerEarAILib.model_card import ModelError
 from InnerEarAILib.model_store import choose_model, find_card, list_models, load_card, load_network
@@ -302,10 +303,13 @@ class _Route:
                 self._end_reached(mask, grid),
                 self.card.figures.get("usual_standard_deviation"),
             )
-            uncertainty = None if spread is None else Volume(spread, grid.affine_lps)
+            uncertainty = view_deviation = None
+            if spread is not None:
+                uncertainty = probability.with_voxels(label_deviation(probability.voxels))
+                view_deviation = Volume(spread, grid.affine_lps)
             if self.options.output_grid == "scan":
                 mask = on_voxels_of(self.volume.grid, mask)
-            return EarResult(side or "right", mask, landmarks, uncertainty, quality), side
+            return EarResult(side or "right", mask, landmarks, uncertainty, view_deviation, quality), side
 
     def _end_reached(self, mask: Volume, grid: Grid) -> str | None:
         within_mm = NEAR_END_VOXELS * self.card.spacing_mm

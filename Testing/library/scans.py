@@ -103,12 +103,11 @@ def painted_ear(side, centre_lps, spacing_mm=0.2, uncertain=True, origin_shift=0
         for n, name in enumerate(LANDMARK_NAMES)
     )
     deviation = Volume((0.5 * np.exp(-0.1 * (places - centre_lps) ** 2).prod(-1)).astype(np.float32), grid.affine_lps)
+    deviations = (deviation, deviation.with_voxels(deviation.voxels / 2)) if uncertain else (None, None)
     quality = Quality(
         float(mask.sum() * spacing_mm**3), {"helicotrema–oval window": 6.5}, 0.012 if uncertain else None, ("Unusual.",)
     )
-    return EarResult(
-        side, Volume(mask.astype(np.uint8), grid.affine_lps), landmarks, deviation if uncertain else None, quality
-    )
+    return EarResult(side, Volume(mask.astype(np.uint8), grid.affine_lps), landmarks, *deviations, quality)
 
 
 def scan_result(ears, name="scan", grid=None):

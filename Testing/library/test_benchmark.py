@@ -193,13 +193,13 @@ def test_a_format_that_gives_the_same_ear_comes_onto_the_card(store, monkeypatch
 @pytest.mark.parametrize("trouble", ["shape", "landmark", "uncertainty", "side"])
 def test_a_format_that_changes_the_ear_goes_from_the_card(trouble, store, monkeypatch):
     ear = painted_ear("right", (-40, 10, 20))
-    voxels, deviation = ear.segmentation.voxels.copy(), ear.uncertainty.voxels
+    voxels, deviation = ear.segmentation.voxels.copy(), ear.view_deviation.voxels
     voxels[:, :, :31] = 0
     moved = replace(ear.landmarks[0], position_lps=ear.landmarks[0].position_lps + np.array([0.06, 0, 0]))
     other = {
         "shape": replace(ear, segmentation=ear.segmentation.with_voxels(voxels)),
         "landmark": replace(ear, landmarks=(moved, *ear.landmarks[1:])),
-        "uncertainty": replace(ear, uncertainty=ear.uncertainty.with_voxels(np.roll(deviation, 3, axis=0))),
+        "uncertainty": replace(ear, view_deviation=ear.view_deviation.with_voxels(np.roll(deviation, 3, axis=0))),
         "side": replace(ear, side="left"),
     }[trouble]
     answering(monkeypatch, {"float32": ear, "bfloat16": other})

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from InnerEarAILib.evaluation.calibration import CALIBRATION_EDGES
 from InnerEarAILib.evaluation.cases import (
     CaseRecipe,
     EvaluationCase,
@@ -17,13 +18,7 @@ from InnerEarAILib.evaluation.cases import (
     turned,
     write_case,
 )
-from InnerEarAILib.evaluation.comparison import (
-    CALIBRATION_EDGES,
-    CaseFigures,
-    compare,
-    compare_places,
-    comparison_masks,
-)
+from InnerEarAILib.evaluation.comparison import CaseFigures, compare, compare_places, comparison_masks
 from InnerEarAILib.evaluation.evaluate import evaluate, judged_route
 from InnerEarAILib.evaluation.method_tables import pairs_table
 from InnerEarAILib.evaluation.report import write_report
@@ -152,13 +147,16 @@ def test_calibration_counts_wrong_voxels_by_stated_deviation():
     shifted = painted_ear("right", beside(0.6, 0, 0))
     off = compare(case(), scan_result([shifted]), 0.0)
     assert len(exact.calibration) == len(CALIBRATION_EDGES) - 1
-    assert sum(wrong for _, wrong in exact.calibration) == 0
+    assert sum(label.wrong for label in exact.calibration) == 0
     grid, here, truth = comparison_masks(true_ear(), shifted)
     missed_or_invented = (truth != here) & np.isfinite(resample(shifted.uncertainty, grid))
-    assert sum(wrong for _, wrong in off.calibration) == np.count_nonzero(missed_or_invented) > 0
+    assert sum(label.wrong for label in off.calibration) == np.count_nonzero(missed_or_invented) > 0
     # The painted deviation is 0.5 · exp(-0.1 r²): voxels near the centre are of the last class, and none is wrong.
-    assert exact.calibration[-1][0] > 0
-    assert off.calibration[-1][1] == 0
+    assert exact.calibration[-1].voxels > 0
+    assert off.calibration[-1].wrong == 0
+    # That over the views is painted half as large, so that none of its voxels is of that class.
+    assert sum(label.wrong for label in off.view_calibration) == np.count_nonzero(missed_or_invented)
+    assert off.view_calibration[-1].voxels == 0
 
 
 def test_figures_survive_json():

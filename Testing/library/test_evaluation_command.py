@@ -9,8 +9,8 @@ import pytest
 
 from InnerEarAILib import cli
 from InnerEarAILib.evaluation import command
+from InnerEarAILib.evaluation.calibration import NO_VOXELS
 from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, TrueEar
-from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES
 from InnerEarAILib.evaluation.evaluate import Outcome, evaluate, judged_model, judged_route, middle_deviation
 from InnerEarAILib.evaluation.model_figures import card_figures
 from InnerEarAILib.evaluation.model_page import network_size, readable_card, updated_card
@@ -321,4 +321,4 @@ def test_a_locator_of_the_store_is_judged(tmp_path):
     scan = noisy_scan(affine(origin=CENTRE - 14, spacing=(1.0,) * 3), (28, 28, 28))
     figures = judged.figures(EvaluationCase("noise", "whole heads", scan, (true,)))
     assert len(figures.ears) == 1
-    assert figures.calibration == ((0, 0),) * (len(CALIBRATION_EDGES) - 1)
+    assert figures.calibration == figures.view_calibration == NO_VOXELS

@@ -67,7 +67,7 @@ def card_of(name: str, folder: Path | None = None, **changes) -> ModelCard:
 def case_of(name: str, dice: float, patient: str = "", group: str = "Clinic", side: str = "left") -> CaseFigures:
     numbers = {entry.name: NAN for entry in EarFigures.__dataclass_fields__.values() if entry.type == "float"}
     ear = EarFigures(**{**numbers, "side": side, "found": True, "side_right": None, "flags": (), "dice": dice})
-    return CaseFigures(name, group, "", (ear,), 0, (), ((3, 1),) * 8, 1.0, patient=patient)
+    return CaseFigures(name, group, "", (ear,), 0, (), 1.0, ((3, 1, 0.5),) * 8, patient=patient)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_an_ear_of_a_pooled_method_has_the_mean_of_the_runs_that_held_it_out(tmp
     assert (one.model, one.taught, one.views) == ("gold", 1, 10)
     assert {case.name: pytest.approx(case.ears[0].dice) for case in one.figures} == {"A": 0.7, "B": 0.9, "C": 0.5}
     assert one.figures[0].patient == "patient 1"
-    assert one.figures[0].calibration[0] == (6, 2)
+    assert one.figures[0].calibration[0] == (6, 2, 1.0)
     text = write_report(tmp_path / "out", [one])[2].read_text(encoding="utf-8")
     assert "### Runs on Clinic" in text
     assert "Rotated views of each ear: 10." in text

@@ -113,8 +113,8 @@ def test_what_lies_outside_the_scan_counts_as_sure(balls, reader):
     case = made(balls[0])
     cut = replace(case, scan=case.scan.crop((0, 0, 0), (14, *case.scan.voxels.shape[1:])))
     found, _ = RegionJudge(CARD, "cpu", views=10).found(cut)
-    spread = found.uncertainty.voxels
-    known = np.isfinite(resample(cut.scan, found.uncertainty.grid))
+    spread = found.view_deviation.voxels
+    known = np.isfinite(resample(cut.scan, found.view_deviation.grid))
     assert known.mean() < 0.7
     expected = spread[known].sum(dtype=np.float64) / spread.size
     assert found.quality.mean_standard_deviation == pytest.approx(expected, rel=1e-6)

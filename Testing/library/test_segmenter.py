@@ -58,8 +58,6 @@ def test_the_ear_is_found_where_it_is(straight):
     assert ear.side == "right"
     check_landmarks(ear, PaintedEar("right", CENTRE), 0.6)
     assert 100 < ear.quality.volume_mm3 < 260
-    assert ear.uncertainty.voxels.dtype == np.float32
-    assert 0 <= ear.uncertainty.voxels.min() <= ear.uncertainty.voxels.max() <= 0.5
     assert ear.quality.mean_standard_deviation > 0
     assert result.provenance["views"] == 10
     assert result.provenance["model"] == "clinical"
@@ -254,20 +252,33 @@ class WaveringNetwork(ReadingNetwork):
         return read._replace(segmentation=(read.segmentation + wavering).clamp(-12, 12))
 
 
-def test_the_mean_uncertainty_does_not_depend_on_how_much_of_the_scan_is_looked_at(straight, monkeypatch):
+def test_the_signal_does_not_depend_on_how_much_of_the_scan_is_looked_at(straight, monkeypatch):
     monkeypatch.setattr(segmenter, "load_network", lambda card, device: WaveringNetwork())
     (ear,) = segment(straight, SegmenterOptions(preset="standard")).ears
-    spread = ear.uncertainty.voxels
+    spread = ear.view_deviation.voxels
     assert spread.max() > 0.05
     assert ear.quality.mean_standard_deviation == pytest.approx(spread.mean(dtype=np.float64), rel=1e-5)
     # The same ear in a field of view that ends within the region round it.
-    start = int(straight.grid.to_indices(ear.uncertainty.grid.to_lps((6, 6, 6)))[0])
+    start = int(straight.grid.to_indices(ear.view_deviation.grid.to_lps((6, 6, 6)))[0])
     small = straight.crop((0, 0, start), straight.voxels.shape)
     (cropped,) = segment(small, SegmenterOptions(preset="standard")).ears
-    seen = np.isfinite(resample(small, cropped.uncertainty.grid))
-    expected = cropped.uncertainty.voxels[seen].sum(dtype=np.float64) / seen.size
+    seen = np.isfinite(resample(small, cropped.view_deviation.grid))
+    expected = cropped.view_deviation.voxels[seen].sum(dtype=np.float64) / seen.size
     assert seen.mean() < 0.95
     assert cropped.quality.mean_standard_deviation == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_is_stated_of_a_voxel_holds_the_contradiction_of_the_views_and_their_own_doubt(straight, monkeypatch):
+    """Var[label] = Var over the views of p + mean over the views of p (1 - p), at most 1/4."""
+    monkeypatch.setattr(segmenter, "load_network", lambda card, device: WaveringNetwork())
+    (ear,) = segment(straight, SegmenterOptions(preset="standard")).ears
+    stated, of_views = ear.uncertainty.voxels, ear.view_deviation.voxels
+    assert stated.dtype == np.float32
+    assert 0 <= stated.min() <= stated.max() <= 0.5
+    assert (stated >= of_views - 1e-3).all()
+    # Where the views say 0 or 1, whether together or against each other, there is no doubt of their own.
+    assert (stated > of_views + 0.1).any()
+    np.testing.assert_array_equal(ear.uncertainty.affine_lps, ear.view_deviation.affine_lps)
 
 
 def test_what_is_recorded_of_the_run_is_that_of_the_ear(straight, monkeypatch):
@@ -302,6 +313,7 @@ def test_a_gpu_that_does_not_compute_is_mentioned(straight, monkeypatch):
 def test_one_view_computes_no_uncertainty(straight):
     (ear,) = segment(straight, SegmenterOptions(preset="fast")).ears
     assert ear.uncertainty is None
+    assert ear.view_deviation is None
     assert ear.quality.mean_standard_deviation is None
     assert all(landmark.scatter_mm is None for landmark in ear.landmarks)
 

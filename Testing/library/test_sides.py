@@ -12,7 +12,7 @@ def drawn(told, x_mm=0.0, y_mm=0.0):
     affine = np.eye(4)
     affine[:2, 3] = x_mm, y_mm
     mask = Volume(np.ones((2, 2, 2), np.uint8), affine)
-    return EarResult("right", mask, (), None, Quality(200.0, {}, None, ("before",))), told
+    return EarResult("right", mask, (), None, None, Quality(200.0, {}, None, ("before",))), told
 
 
 @pytest.mark.parametrize(

@@ -69,4 +69,5 @@ def _ear(side: Side, centre_lps: np.ndarray, missing: Sequence[str], with_uncert
     )
     volume_mm3 = float(voxels.sum() * FINE_SPACING_MM**3)
     quality = Quality(volume_mm3, {}, 0.01, ("The labyrinth is small: 14 mm³.",))
-    return EarResult(side, segmentation, landmarks, uncertainty if with_uncertainty else None, quality)
+    deviations = (uncertainty, uncertainty.with_voxels(uncertainty.voxels / 2)) if with_uncertainty else (None, None)
+    return EarResult(side, segmentation, landmarks, *deviations, quality)

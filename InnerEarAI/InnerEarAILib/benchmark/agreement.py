@@ -162,7 +162,7 @@ def _agreement(precision: str, device: str, pairs: Sequence[tuple[ScanResult, Sc
                 continue
             dices.append(_dice(ours[side].segmentation, theirs[side].segmentation))
             distances.append(_largest_distance_mm(ours[side], theirs[side]))
-            correlations.append(_correlation(ours[side].uncertainty, theirs[side].uncertainty))
+            correlations.append(_correlation(ours[side].view_deviation, theirs[side].view_deviation))
     return Agreement(
         precision,
         device,

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 import numpy as np
 
 from InnerEarAILib.ear_result import EarResult, ScanResult
+from InnerEarAILib.evaluation.calibration import NO_VOXELS, Calibration, calibration_from, calibration_of, sum_of
 from InnerEarAILib.evaluation.cases import EvaluationCase, TrueEar
 from InnerEarAILib.evaluation.metrics import (
     NAN,
@@ -26,11 +27,11 @@ from InnerEarAILib.volume import Grid, Volume
 SAME_EAR_MM = 10.0
 """A found labyrinth whose centre lies farther from a true one's is another thing: labyrinths are about 20 mm long."""
 
-CALIBRATION_EDGES = (0.0, 0.01, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
-"""Borders of the classes of stated standard deviation; the largest possible one is 0.5."""
-
 COMPARED_MARGIN_MM = 1.0
 """Room round a labyrinth in which voxels are compared: what lies far off is background to any method."""
+
+CALIBRATIONS = {"calibration": "uncertainty", "view_calibration": "view_deviation"}
+"""Fields of CaseFigures, and the field of EarResult that each is of."""
 
 VOXEL_SHARES = ("accuracy", "precision", "recall", "specificity", "roc_area")
 
@@ -89,8 +90,9 @@ class CaseFigures:
         ears: one for each true ear.
         false_ears: labyrinths found where there is none.
         false_deviations: mean standard deviation of each of those.
-        calibration: for each class of CALIBRATION_EDGES the voxels with such a standard deviation, and the wrong ones.
         seconds: that the route took.
+        calibration: wrong voxels by the stated uncertainty.
+        view_calibration: the same by the standard deviation over the views alone.
         refusal: why the scan was refused; empty where it was not.
         deviation_without_ear: mean standard deviation of the network in the middle of a scan in which no ear was found,
             where there is none; NaN where it was not asked.
@@ -102,8 +104,9 @@ class CaseFigures:
     ears: tuple[EarFigures, ...]
     false_ears: int
     false_deviations: tuple[float, ...]
-    calibration: tuple[tuple[int, int], ...]
     seconds: float
+    calibration: Calibration = NO_VOXELS
+    view_calibration: Calibration = NO_VOXELS
     refusal: str = ""
     deviation_without_ear: float = NAN
     patient: str = ""
@@ -121,9 +124,9 @@ class CaseFigures:
         """
         ears = tuple(_ear_from(one) for one in values["ears"])
         deviations = tuple(NAN if value is None else value for value in values["false_deviations"])
-        pairs = tuple((int(voxels), int(wrong)) for voxels, wrong in values["calibration"])
         alone = values["deviation_without_ear"]
-        told = {"ears": ears, "false_deviations": deviations, "calibration": pairs}
+        told = {"ears": ears, "false_deviations": deviations}
+        told |= {name: calibration_from(values[name]) for name in CALIBRATIONS}
         return CaseFigures(**{**values, **told, "deviation_without_ear": NAN if alone is None else alone})
 
 
@@ -136,14 +139,14 @@ def compare(case: EvaluationCase, result: ScanResult, seconds: float) -> CaseFig
         seconds: that it took.
     """
     left = list(result.ears)
-    ears, calibration = [], np.zeros((len(CALIBRATION_EDGES) - 1, 2), np.int64)
+    ears, calibrations = [], []
     for true_ear in case.ears:
         place, centre_mm = _nearest(true_ear, [centre_of_mass(ear.segmentation) for ear in left])
         found = None if place is None else left[place]
         left = [ear for ear in left if ear is not found]
-        figures, counts = _compared(true_ear, found, centre_mm)
+        figures, of_ear = _compared(true_ear, found, centre_mm)
         ears.append(figures)
-        calibration += counts
+        calibrations.append(of_ear)
     deviations = [ear.quality.mean_standard_deviation for ear in left]
     return CaseFigures(
         name=case.name,
@@ -152,8 +155,8 @@ def compare(case: EvaluationCase, result: ScanResult, seconds: float) -> CaseFig
         ears=tuple(ears),
         false_ears=len(left),
         false_deviations=tuple(NAN if value is None else value for value in deviations),
-        calibration=tuple((int(voxels), int(wrong)) for voxels, wrong in calibration),
         seconds=round(seconds, 2),
+        **{name: sum_of(of_ear[name] for of_ear in calibrations) for name in CALIBRATIONS},
     )
 
 
@@ -169,13 +172,12 @@ def compare_ear(case: EvaluationCase, found: EarResult, draws_labyrinth: bool, s
     (true_ear,) = case.ears
     drawn = bool(found.segmentation.voxels.any())
     off = centre_of_mass(found.segmentation) - centre_of_mass(true_ear.labyrinth) if drawn else NAN
-    figures, calibration = _compared(true_ear, found, float(np.linalg.norm(off)))
+    figures, calibrations = _compared(true_ear, found, float(np.linalg.norm(off)))
     figures = replace(figures, found=drawn or not draws_labyrinth, side_right=None)
     if not draws_labyrinth:
         shape = (*SegmentationMetrics.__dataclass_fields__, *VOXEL_SHARES, "volume_mm3")
         figures = replace(figures, **dict.fromkeys(shape, NAN))
-    counts = tuple((int(voxels), int(wrong)) for voxels, wrong in calibration)
-    return CaseFigures(case.name, case.group, case.original, (figures,), 0, (), counts, round(seconds, 2))
+    return CaseFigures(case.name, case.group, case.original, (figures,), 0, (), round(seconds, 2), **calibrations)
 
 
 def compare_places(case: EvaluationCase, centres_lps: Sequence[np.ndarray], seconds: float) -> CaseFigures:
@@ -196,15 +198,13 @@ def compare_places(case: EvaluationCase, centres_lps: Sequence[np.ndarray], seco
         volume_mm3 = _true_volume_mm3(true_ear)
         ears.append(EarFigures(**{**nothing, **told, "centre_mm": distance_mm, "true_volume_mm3": volume_mm3}))
     deviations = (NAN,) * len(left)
-    return CaseFigures(
-        case.name, case.group, case.original, tuple(ears), len(left), deviations, _no_classes(), round(seconds, 2)
-    )
+    return CaseFigures(case.name, case.group, case.original, tuple(ears), len(left), deviations, round(seconds, 2))
 
 
 def refused(case: EvaluationCase, sentence: str) -> CaseFigures:
     """The figures of a scan that the route refused: nothing was found."""
     ears = tuple(_compared(ear, None, NAN)[0] for ear in case.ears)
-    return CaseFigures(case.name, case.group, case.original, ears, 0, (), _no_classes(), 0.0, sentence)
+    return CaseFigures(case.name, case.group, case.original, ears, 0, (), 0.0, refusal=sentence)
 
 
 def comparison_grid(true_ear: TrueEar, found: EarResult | None) -> Grid:
@@ -244,18 +244,16 @@ def _true_volume_mm3(true_ear: TrueEar) -> float:
     return float(np.count_nonzero(true_ear.labyrinth.voxels) * true_ear.labyrinth.spacing_mm.prod())
 
 
-def _no_classes() -> tuple[tuple[int, int], ...]:
-    return ((0, 0),) * (len(CALIBRATION_EDGES) - 1)
-
-
-def _compared(true_ear: TrueEar, found: EarResult | None, centre_mm: float) -> tuple[EarFigures, np.ndarray]:
+def _compared(
+    true_ear: TrueEar, found: EarResult | None, centre_mm: float
+) -> tuple[EarFigures, dict[str, Calibration]]:
     grid, here, truth = comparison_masks(true_ear, found)
     overlap = segmentation_metrics(here, truth, grid.spacing_mm)
     # A box that grew with the errors would hold more that is right, and reward them.
     voxels = voxel_metrics(here, truth, math.prod(comparison_grid(true_ear, None).shape))
     positions = {} if found is None else {one.name: one.position_lps for one in found.landmarks}
     errors = landmark_errors_mm(positions, {name: true_ear.landmarks.get(name) for name in LANDMARK_NAMES})
-    deviation = None if found is None else found.quality.mean_standard_deviation
+    signal = None if found is None else found.quality.mean_standard_deviation
     figures = EarFigures(
         side=true_ear.side,
         found=found is not None,
@@ -269,22 +267,15 @@ def _compared(true_ear: TrueEar, found: EarResult | None, centre_mm: float) -> t
         landmarks_mm=mean_of_all(errors.values()),
         volume_mm3=0.0 if found is None else found.quality.volume_mm3,
         true_volume_mm3=_true_volume_mm3(true_ear),
-        mean_standard_deviation=NAN if deviation is None else deviation,
+        mean_standard_deviation=NAN if signal is None else signal,
         flags=() if found is None else tuple(found.quality.flags),
     )
-    return figures, _calibration(grid, truth != here, found)
-
-
-def _calibration(grid: Grid, wrong: np.ndarray, found: EarResult | None) -> np.ndarray:
-    """(classes, 2): voxels of each class of stated standard deviation, and how many of them are wrong."""
-    if found is None or found.uncertainty is None:
-        return np.zeros((len(CALIBRATION_EDGES) - 1, 2), np.int64)
-    stated = resample(found.uncertainty, grid)
-    known = np.isfinite(stated)
-    classes = np.digitize(np.clip(stated[known], 0, CALIBRATION_EDGES[-1]), CALIBRATION_EDGES[1:-1])
-    total = np.bincount(classes, minlength=len(CALIBRATION_EDGES) - 1)
-    mistaken = np.bincount(classes, weights=wrong[known], minlength=len(CALIBRATION_EDGES) - 1)
-    return np.stack([total, mistaken.astype(np.int64)], 1)
+    stated = {name: None if found is None else getattr(found, of) for name, of in CALIBRATIONS.items()}
+    wrong = truth != here
+    return figures, {
+        name: NO_VOXELS if deviation is None else calibration_of(resample(deviation, grid), wrong)
+        for name, deviation in stated.items()
+    }
 
 
 def _mask_on(grid: Grid, mask: Volume) -> np.ndarray:

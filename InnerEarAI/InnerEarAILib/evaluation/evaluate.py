@@ -18,15 +18,9 @@ import numpy as np
 
 from InnerEarAILib import __version__
 from InnerEarAILib.ear_result import ScanResult
+from InnerEarAILib.evaluation.calibration import CALIBRATION_EDGES
 from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, obtained
-from InnerEarAILib.evaluation.comparison import (
-    CALIBRATION_EDGES,
-    CaseFigures,
-    EarFigures,
-    compare,
-    compare_places,
-    refused,
-)
+from InnerEarAILib.evaluation.comparison import CaseFigures, EarFigures, compare, compare_places, refused
 from InnerEarAILib.evaluation.metrics import NAN
 from InnerEarAILib.failures import failure_of
 from InnerEarAILib.inference.merging import NoRoomError
@@ -38,7 +32,7 @@ from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
 from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.volume import InputError, Volume
 
-COMPARISON_VERSION = 6
+COMPARISON_VERSION = 7
 """Rises with every change of how figures are computed: earlier ones are then computed anew."""
 
 

@@ -9,7 +9,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures
+from InnerEarAILib.evaluation.calibration import CALIBRATION_EDGES
+from InnerEarAILib.evaluation.comparison import CALIBRATIONS, CaseFigures
 from InnerEarAILib.evaluation.suite import TURNED_PREFIX
 from InnerEarAILib.evaluation.tables import by_group, calibration, reported
 
@@ -73,17 +74,24 @@ def _deviation_against_dice(cases: Sequence[CaseFigures]) -> str:
 
 
 def _reliability(cases: Sequence[CaseFigures]) -> str:
-    counts = calibration(cases)
-    shares = [100 * wrong / voxels if voxels else np.nan for voxels, wrong in counts]
-    if not np.isfinite(shares).any():
+    counts = {kind: calibration(cases, kind) for kind in CALIBRATIONS}
+    if not any(label.voxels for label in counts["calibration"]):
         return ""
     names = [f"{low:g}–{high:g}" for low, high in pairwise(CALIBRATION_EDGES)]
+    places = np.arange(len(names))
     figure, axes = canvas()
-    axes.bar(names, np.nan_to_num(shares), color=_colour(0))
-    for place, (share, (voxels, _)) in enumerate(zip(shares, counts, strict=True)):
-        axes.annotate(f"n = {voxels:,}", (place, np.nan_to_num(share)), ha="center", va="bottom", fontsize=6)
-    axes.set_xlabel("stated standard deviation")
+    told_of = {"calibration": "stated", "view_calibration": "over the views alone"}
+    for number, (kind, told) in enumerate(told_of.items()):
+        shares = np.array([100 * label.wrong / label.voxels if label.voxels else 0.0 for label in counts[kind]])
+        bars = axes.bar(places + 0.4 * number - 0.2, shares, 0.4, label=told, color=_colour(number))
+        axes.bar_label(bars, [f"{label.voxels:,}" for label in counts[kind]], fontsize=5, rotation=90, padding=2)
+    expected = [100 * label.expected / label.voxels if label.voxels else np.nan for label in counts["calibration"]]
+    axes.plot(places - 0.2, expected, "_", color="black", markersize=16, label="expected of the stated one")
+    axes.set_xticks(places, names)
+    axes.margins(y=0.15)
+    axes.set_xlabel("standard deviation of a voxel's label (figures: number of voxels)")
     axes.set_ylabel("wrong voxels (%)")
+    axes.legend(fontsize=8, loc="upper left", frameon=False)
     return svg_text(figure)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, CaseFigures
+from InnerEarAILib.evaluation.calibration import CALIBRATION_EDGES
+from InnerEarAILib.evaluation.comparison import CALIBRATIONS, CaseFigures
 from InnerEarAILib.evaluation.evaluate import Outcome
 from InnerEarAILib.evaluation.metrics import Summary, summarise
 from InnerEarAILib.evaluation.tables import (
@@ -32,13 +33,15 @@ def card_figures(outcome: Outcome) -> dict[str, Any]:
     if usual is not None:
         figures[USUAL_KEY] = usual
         figures[EVALUATION_KEY]["usual_from_ears"] = len(usual_deviations(outcome.figures))
-    counts = calibration(cases)
-    if any(voxels for voxels, _ in counts):
-        figures[EVALUATION_KEY]["calibration"] = {
-            "edges": list(CALIBRATION_EDGES),
-            "voxels": [voxels for voxels, _ in counts],
-            "wrong": [wrong for _, wrong in counts],
-        }
+    for kind in CALIBRATIONS:
+        classes = calibration(cases, kind)
+        if any(label.voxels for label in classes):
+            figures[EVALUATION_KEY][kind] = {
+                "edges": list(CALIBRATION_EDGES),
+                "voxels": [label.voxels for label in classes],
+                "wrong": [label.wrong for label in classes],
+                "expected": [round(label.expected) for label in classes],
+            }
     told = deviation_against_dice(cases)
     if np.isfinite(told.coefficient):
         figures[EVALUATION_KEY]["rank_correlation_of_deviation_and_dice"] = round(told.coefficient, 3)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
-import numpy as np
-
-from InnerEarAILib.evaluation.comparison import CaseFigures, EarFigures
+from InnerEarAILib.evaluation.calibration import sum_of
+from InnerEarAILib.evaluation.comparison import CALIBRATIONS, CaseFigures, EarFigures
 from InnerEarAILib.evaluation.evaluate import Outcome
 from InnerEarAILib.evaluation.held_out import VALIDATION_GROUP
 from InnerEarAILib.evaluation.metrics import mean_of_all
@@ -93,7 +92,7 @@ def _mean_case(cases: Sequence[CaseFigures]) -> CaseFigures:
         ears=tuple(_mean_ear(ears) for ears in zip(*(case.ears for case in cases), strict=True)),
         false_ears=sum(case.false_ears for case in cases),
         false_deviations=tuple(value for case in cases for value in case.false_deviations),
-        calibration=tuple(map(tuple, np.sum([case.calibration for case in cases], axis=0).tolist())),
+        **{kind: sum_of(getattr(case, kind) for case in cases) for kind in CALIBRATIONS},
         seconds=mean_of_all(case.seconds for case in cases),
     )
 

@@ -26,6 +26,7 @@ from InnerEarAILib.inference.device import choose_device
 from InnerEarAILib.inference.postprocessing import fine_probability, labyrinth_mask
 from InnerEarAILib.inference.predictor import Prediction, predict
 from InnerEarAILib.inference.quality import mean_standard_deviation
+from InnerEarAILib.inference.uncertainty import label_deviation
 from InnerEarAILib.landmarks import LANDMARK_NAMES, decode_heatmap
 from InnerEarAILib.model_card import ModelCard
 from InnerEarAILib.model_store import load_network
@@ -168,5 +169,8 @@ def _ear(prediction: Prediction, grid: Grid, known: np.ndarray) -> tuple[EarResu
         distances_mm={},
         mean_standard_deviation=None if spread is None else mean_standard_deviation(spread, known, len(spread)),
     )
-    uncertainty = None if spread is None else Volume(spread, grid.affine_lps)
-    return EarResult("", mask, landmarks, uncertainty, quality), probability
+    uncertainty = view_deviation = None
+    if spread is not None:
+        uncertainty = probability.with_voxels(label_deviation(probability.voxels))
+        view_deviation = Volume(spread, grid.affine_lps)
+    return EarResult("", mask, landmarks, uncertainty, view_deviation, quality), probability

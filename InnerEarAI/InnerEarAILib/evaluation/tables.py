@@ -10,7 +10,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from InnerEarAILib.evaluation.comparison import CALIBRATION_EDGES, COMPARED_MARGIN_MM, CaseFigures, EarFigures
+from InnerEarAILib.evaluation.calibration import CALIBRATION_EDGES, Calibration, DeviationClass, sum_of
+from InnerEarAILib.evaluation.comparison import COMPARED_MARGIN_MM, CaseFigures, EarFigures
 from InnerEarAILib.evaluation.metrics import RankCorrelation, Summary, rank_correlation, summarise
 from InnerEarAILib.evaluation.suite import EARLESS_PREFIX, NORMAL_GROUPS, TURNED_PREFIX, USUAL_PREFIX
 from InnerEarAILib.inference.quality import UNUSUALLY_UNSURE
@@ -246,33 +247,33 @@ def deviation_table(cases: Sequence[CaseFigures]) -> Table:
 
 def calibration_table(cases: Sequence[CaseFigures]) -> Table:
     """The share of wrong voxels among those of each class of stated standard deviation."""
-    counts = calibration(cases)
+    stated, of_views = calibration(cases), calibration(cases, "view_calibration")
     rows = tuple(
-        (
-            f"{low:g} to {high:g}",
-            f"{voxels:,}",
-            f"{100 * wrong / voxels:.2f} %" if voxels else "–",
-        )
-        for (low, high), (voxels, wrong) in zip(pairwise(CALIBRATION_EDGES), counts, strict=True)
+        (f"{low:g} to {high:g}", *_told_of_class(label), _share(label.expected, label), *_told_of_class(views))
+        for (low, high), label, views in zip(pairwise(CALIBRATION_EDGES), stated, of_views, strict=True)
     )
     return Table(
         "Calibration",
-        "Voxels of the truth's lattice round the labyrinths, over all scans that show an ear, but for turned copies.",
-        ("stated standard deviation", "voxels", "wrong"),
-        rows if any(voxels for voxels, _ in counts) else (),
+        "Voxels of the truth's lattice round the labyrinths, over all scans that show an ear, but for turned copies. "
+        "Stated is the standard deviation of the label, which would let the expected share be wrong; over the views is "
+        "the part of it that their contradiction makes up.",
+        ("standard deviation", "stated: voxels", "wrong", "expected", "over the views: voxels", "wrong"),
+        rows if any(label.voxels for label in stated) else (),
     )
+
+
+def _told_of_class(label: DeviationClass) -> tuple[str, str]:
+    return f"{label.voxels:,}", _share(label.wrong, label)
+
+
+def _share(count: float, label: DeviationClass) -> str:
+    return f"{100 * count / label.voxels:.2f} %" if label.voxels else "–"
 
 
 def orientation_table(cases: Sequence[CaseFigures]) -> Table:
     """What turning the patient does."""
     rows = tuple(
-        (
-            name,
-            turn,
-            f"{dice:.3f}",
-            f"{change:+.4f}",
-        )
-        for name, turn, dice, change in orientation_changes(cases)
+        (name, turn, f"{dice:.3f}", f"{change:+.4f}") for name, turn, dice, change in orientation_changes(cases)
     )
     return Table(
         "Orientation",
@@ -333,12 +334,9 @@ def usual_standard_deviation(cases: Sequence[CaseFigures]) -> float | None:
     return float(f"{np.quantile(values, USUAL_SHARE):.4g}") if len(values) >= LEAST_NORMAL_EARS else None
 
 
-def calibration(cases: Iterable[CaseFigures]) -> list[tuple[int, int]]:
-    """For each class of CALIBRATION_EDGES the voxels, and the wrong ones, of all cases but turned copies."""
-    totals = [(0, 0)] * (len(CALIBRATION_EDGES) - 1)
-    for case in lying_as_drawn(cases):
-        totals = [(a + c, b + d) for (a, b), (c, d) in zip(totals, case.calibration, strict=True)]
-    return totals
+def calibration(cases: Iterable[CaseFigures], kind: str = "calibration") -> Calibration:
+    """All cases but turned copies together; kind: one of comparison.CALIBRATIONS."""
+    return sum_of(getattr(case, kind) for case in lying_as_drawn(cases))
 
 
 def orientation_changes(cases: Sequence[CaseFigures]) -> list[tuple[str, str, float, float]]:

@@ -1,0 +1,69 @@
+"""Wrong voxels by stated standard deviation: counts, sums, and what would be expected."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from InnerEarAILib.evaluation.calibration import (
+    CALIBRATION_EDGES,
+    NO_VOXELS,
+    calibration_from,
+    calibration_of,
+    sum_of,
+    wrong_share,
+)
+from InnerEarAILib.inference.uncertainty import label_deviation
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@given(SEEDS)
+def test_an_honest_probability_is_wrong_as_often_as_its_deviation_lets_expect(seed):
+    random = np.random.default_rng(seed)
+    probability = random.random(40_000).astype(np.float32)
+    truth = random.random(probability.size) < probability
+    classes = calibration_of(label_deviation(probability), (probability >= 0.5) != truth)
+    assert sum(label.voxels for label in classes) == probability.size
+    for label in classes:
+        assert abs(label.wrong - label.expected) <= 6 * np.sqrt(label.expected + 1)
+
+
+@given(SEEDS)
+def test_overconfidence_shows(seed):
+    random = np.random.default_rng(seed)
+    told = random.random(40_000).astype(np.float32)
+    truth = random.random(told.size) < 0.5 + (told - 0.5) / 4
+    classes = calibration_of(label_deviation(told), (told >= 0.5) != truth)
+    assert all(label.wrong > 1.2 * label.expected for label in classes[:-1] if label.voxels > 1000)
+
+
+@given(st.floats(0, 1))
+def test_the_expected_share_is_that_of_the_less_likely_label(probability):
+    deviation = np.sqrt(np.float64(probability) * (1 - probability))
+    assert wrong_share(min(deviation, 0.5)) == pytest.approx(min(probability, 1 - probability), abs=1e-7)
+
+
+def test_each_voxel_counts_in_its_class_and_none_where_nothing_is_stated():
+    stated = np.array([[0.0, 0.005, 0.02, 0.12], [0.45, 0.5, 0.6, np.nan]], np.float32)
+    wrong = np.array([[False, True, False, True], [True, True, False, True]])
+    classes = calibration_of(stated, wrong)
+    assert [label.voxels for label in classes] == [2, 1, 0, 1, 0, 0, 0, 3]
+    assert [label.wrong for label in classes] == [1, 0, 0, 1, 0, 0, 0, 2]
+    assert classes[-1].expected == pytest.approx((1 - np.sqrt(1 - 4 * 0.45**2)) / 2 + 0.5 + 0.5, abs=1e-3)
+    assert len(classes) == len(CALIBRATION_EDGES) - 1
+
+
+def test_sums_are_of_all_voxels():
+    one = calibration_of(np.array([0.1, 0.3]), np.array([True, False]))
+    other = calibration_of(np.array([0.3, 0.5]), np.array([True, True]))
+    both = calibration_of(np.array([0.1, 0.3, 0.3, 0.5]), np.array([True, False, True, True]))
+    for ours, theirs in zip(sum_of([one, other]), both, strict=True):
+        assert ours[:2] == theirs[:2]
+        assert ours.expected == pytest.approx(theirs.expected, abs=2e-3)
+    assert sum_of([]) == NO_VOXELS
+
+
+def test_what_is_no_calibration_is_refused():
+    with pytest.raises((TypeError, ValueError)):
+        calibration_from([(1, 2)])
