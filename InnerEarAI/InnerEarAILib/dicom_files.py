@@ -42,6 +42,8 @@ _TAGS = {
     "columns": "0028|0011",
     "spacing": "0028|0030",
     "bits": "0028|0100",
+    "intercept": "0028|1052",
+    "slope": "0028|1053",
 }
 
 _CLASS_TAGS = (b"\x08\x00\x16\x00", b"\x02\x00\x02\x00")
@@ -82,6 +84,11 @@ class Slice:
             return int(self.tags[tag])
         except ValueError:
             return otherwise
+
+    def rescaling(self) -> tuple[float, float]:
+        """Slope and intercept, by which stored values become Hounsfield units."""
+        slope, intercept = self.numbers("slope"), self.numbers("intercept")
+        return (float(slope[0]) if len(slope) else 1.0, float(intercept[0]) if len(intercept) else 0.0)
 
     def is_whole(self) -> bool:
         """Whether the file has all pixels of its rows and columns; compressed ones are left to the decoder."""

@@ -120,6 +120,9 @@ def read_dicom_folder(folder: Path, series_number: int | None = None, progress: 
     reader = sitk.ImageSeriesReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileNames([one.path for one in slices])
+    if len({one.rescaling() for one in slices}) > 1:
+        # The reader would keep every slice in whole numbers of the first one's range.
+        reader.SetOutputPixelType(sitk.sitkFloat32)
     try:
         voxels = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
@@ -252,6 +255,13 @@ def _ordered(series: _Series, folder: str, odd: int) -> tuple[list[Slice], np.nd
             f"The slices in the folder {folder} are shifted against each other (gantry tilt of "
             f"{np.degrees(np.arctan(tilt)):.1f}°); load it with Slicer's DICOM module, "
             "harden its acquisition transform (Data module, right click on the transform), and save it as NRRD."
+        )
+    aside_mm = np.linalg.norm(places - np.linspace(places[0], places[-1], len(places)), axis=1)
+    aside_mm = np.sqrt(np.maximum(aside_mm**2 - (heights - np.linspace(heights[0], heights[-1], len(heights))) ** 2, 0))
+    if aside_mm.max() > 2 * max(STEP_TOLERANCE * step_mm, STEP_TOLERANCE_MM):
+        raise InputError(
+            f"Slices in the folder {folder} lie up to {aside_mm.max():.2g} mm aside of the others (put together from "
+            "several series, perhaps); export one series as it was reconstructed."
         )
     affine = np.eye(4)
     affine[:3, 0] = along_i * spacing[1]

@@ -121,7 +121,7 @@ def check_nifti(path: Path, is_compressed: bool) -> NiftiForms | None:
 
     Raises:
         InputError: what the file says cannot be used.
-        EOFError: voxels are missing.
+        EOFError: voxels are missing, or lie nowhere.
         zlib.error, gzip.BadGzipFile: the compressed file is damaged.
         OSError: it cannot be opened.
     """
@@ -143,7 +143,9 @@ def check_nifti(path: Path, is_compressed: bool) -> NiftiForms | None:
         if not (np.isfinite(edges) & (edges > 0)).all():
             raise InputError(f"{path.name} has a voxel spacing of zero or less; export it again with its true spacing.")
         forms.check(path.name, edges)
-    check_size((voxels,))
+    check_size([max(n, 1) for n in dimensions[3:0:-1]])  # that there is one volume alone is seen later
+    if not np.isfinite(offset):
+        raise EOFError
     needed = 0 if header[344:] == _VOXELS_ELSEWHERE else int(offset) + voxels * bits // 8
     if _length(path, is_compressed) < needed:
         raise EOFError

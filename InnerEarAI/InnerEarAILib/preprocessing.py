@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import SimpleITK as sitk
 
+from InnerEarAILib.scan_checks import MeasuredScan
 from InnerEarAILib.splines import beyond_ends, splines_along_axes
 from InnerEarAILib.volume import Grid, InputError, Volume
 
@@ -97,6 +98,28 @@ def resample(volume: Volume, grid: Grid, cubic: bool = True) -> np.ndarray:
         sitk.sitkFloat32,
     )
     return sitk.GetArrayFromImage(target)
+
+
+def resample_measured(scan: MeasuredScan, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """A scan's values on another grid, and where they were measured.
+
+    Args:
+        scan: see scan_checks.measured_scan.
+        grid: where its values are wanted.
+
+    Returns:
+        As `resample` gives them, (k, j, i) float32, NaN beyond the scan's end; and bool of the same shape, False there
+        and in what was padded.
+
+    Raises:
+        InputError: if the scan and the grid do not overlap.
+    """
+    values = resample(scan.volume, grid)
+    known = np.isfinite(values)
+    if scan.unmeasured is not None:
+        share = resample(scan.unmeasured.with_voxels(scan.unmeasured.voxels.astype(np.float32)), grid)
+        known &= ~(share > 0.5)
+    return values, known
 
 
 def normalise(voxels: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,10 @@ PADDING_DISTANCE = 2.0
 """What lies further below the other values than this many times their width (1st to 99th percentile) is neither tissue
 nor air. In Hounsfield units a head is 2000 wide: the usual -3024 stays, since the networks' normalisation bears it;
 -10240 and -32768 do not; ours."""
+
+MARK_DISTANCE = 0.1
+"""A single lowest value this many times the width of the others below all of them is a scanner's mark as well, though
+the normalisation bears it: some 200 Hounsfield units, where noise and partial volumes leave no such gap; ours."""
 
 SMALLEST_RANGE = 1e4 * float(np.finfo(np.float32).tiny)
 """Values closer to each other than this are rounded away in float32."""
@@ -59,7 +64,31 @@ def check_scan(volume: Volume) -> None:
     _check_values(volume.voxels)
 
 
-def without_padding(volume: Volume) -> tuple[Volume, str | None]:
+class MeasuredScan(NamedTuple):
+    """A scan, and where it was not measured.
+
+    Attributes:
+        volume: with marks of “not measured” that lie far below all values raised to the lowest value that was measured.
+        unmeasured: bool, where there are marks, raised or not; None where there are none.
+        note: a sentence on what was raised, or None.
+    """
+
+    volume: Volume
+    unmeasured: Volume | None = None
+    note: str | None = None
+
+
+def measured_scan(volume: Volume) -> MeasuredScan:
+    """What every network is shown of a scan, after check_scan and without_padding.
+
+    Raises:
+        InputError: see check_scan.
+    """
+    check_scan(volume)
+    return without_padding(volume)
+
+
+def without_padding(volume: Volume) -> MeasuredScan:
     """The scan with what was not measured raised to the lowest value that was, as air is.
 
     Scanners fill the corners outside their field with a value of their own. One far below all others would be what the
@@ -69,8 +98,8 @@ def without_padding(volume: Volume) -> tuple[Volume, str | None]:
         volume: as check_scan lets it through, in any unit.
 
     Returns:
-        The volume, the same object where there is nothing to raise, and a sentence on what was raised, or None. Also
-        raised is what interpolation left between the padding and the scan.
+        With the same volume where there is nothing to raise. Also raised is what interpolation left between the padding
+        and the scan.
     """
     voxels = volume.voxels
     lowest = voxels.min()
@@ -78,18 +107,21 @@ def without_padding(volume: Volume) -> tuple[Volume, str | None]:
     sample = voxels[::step, ::step, ::step]
     others = sample[sample > lowest].astype(np.float64)
     if others.size == 0:
-        return volume, None
+        return MeasuredScan(volume)
     low, high = np.quantile(others, (0.01, 0.99))
     width = high - low
-    if not 0 < PADDING_DISTANCE * width < low - float(lowest):
-        return volume, None
-    within = (layer[layer >= low - width] for layer in voxels)
+    if not 0 < MARK_DISTANCE * width < low - float(lowest):
+        return MeasuredScan(volume)
+    within = (layer[(layer >= low - width) & (layer > lowest)] for layer in voxels)
     floor = min(values.min() for values in within if values.size)
     share = sum(np.count_nonzero(layer == lowest) for layer in voxels) / voxels.size
-    if float(floor) - float(lowest) <= PADDING_DISTANCE * width or share <= LEAST_PADDING_SHARE:
-        return volume, None
+    distance = (float(floor) - float(lowest)) / width
+    if distance <= MARK_DISTANCE or share <= LEAST_PADDING_SHARE:
+        return MeasuredScan(volume)
+    if distance <= PADDING_DISTANCE:
+        return MeasuredScan(volume, volume.with_voxels(voxels == lowest))
     note = f"{100 * share:.3g} % of the voxels have the value {float(lowest):g}: taken as lying outside the scan."
-    return volume.with_voxels(np.maximum(voxels, floor)), note
+    return MeasuredScan(volume.with_voxels(np.maximum(voxels, floor)), volume.with_voxels(voxels < floor), note)
 
 
 def check_size(shape: tuple[int, ...]) -> None:

@@ -45,6 +45,9 @@ _PATIENT_SPACE = re.compile(rb"(?i)(right-anterior|left-anterior|left-posterior)
 _OTHER_SPACE = re.compile(rb"(?i)(scanner-xyz|3D-(right|left)-handed)(-time)?")
 """The others that there are, a scanner's or nobody's."""
 
+_MILLIMETRES = {b"mm", b"millimeter", b"millimeters", b"millimetre", b"millimetres", b"none", b"???", b""}
+"""Units that a header may name; without one, lengths are in millimetres as everywhere in medicine."""
+
 UNKNOWN_DIRECTION = "The file does not say how the scan lies: check the side of each ear."
 """Said of a file that is read as if its axes were the patient's."""
 
@@ -65,19 +68,22 @@ def read_volume(path: Path | str, series_number: int | None = None, progress: Pr
     Raises:
         InputError: one sentence on what is wrong with the file and what to do.
     """
-    if path == "":
-        raise InputError("The path of the scan is empty; give a file or a folder.")
-    path = Path(path)
-    if not os.path.exists(path):  # Path.exists raises where the name is too long for a file
-        raise InputError(f"There is no file or folder {path}; check the path.")
-    with quiet_libraries():
-        if path.is_dir():
-            return read_dicom_folder(Path(os.path.abspath(path)), series_number, progress)
-        _check_kind(path)
-        try:
-            return _read_file(path, progress)
-        except OSError as error:
-            raise InputError(f"{path.name} cannot be opened ({error.strerror}).") from error
+    return _read(path, series_number, progress, are_labels=False)
+
+
+def read_labels(path: Path | str) -> Volume:
+    """Labels from disk, such as a segmentation that Slicer saved.
+
+    Args:
+        path: as of read_volume; a segmentation (.seg.nrrd) counts if no two of its segments overlap.
+
+    Returns:
+        The label map, its voxels as they are in the file: 0 where there is nothing.
+
+    Raises:
+        InputError: as read_volume.
+    """
+    return _read(path, None, Progress(), are_labels=True)
 
 
 def write_volume(path: Path | str, volume: Volume) -> None:
@@ -143,6 +149,22 @@ def quiet_libraries() -> Iterator[None]:
             os.close(kept)
 
 
+def _read(path: Path | str, series_number: int | None, progress: Progress, are_labels: bool) -> Volume:
+    if path == "":
+        raise InputError("The path of the scan is empty; give a file or a folder.")
+    path = Path(path)
+    if not os.path.exists(path):  # Path.exists raises where the name is too long for a file
+        raise InputError(f"There is no file or folder {path}; check the path.")
+    with quiet_libraries():
+        if path.is_dir():
+            return read_dicom_folder(Path(os.path.abspath(path)), series_number, progress)
+        _check_kind(path)
+        try:
+            return _read_file(path, progress, are_labels)
+        except OSError as error:
+            raise InputError(f"{path.name} cannot be opened ({error.strerror}).") from error
+
+
 def _check_kind(path: Path) -> None:
     if scan_suffix(path):
         if path.stat().st_size == 0:
@@ -155,7 +177,7 @@ def _check_kind(path: Path) -> None:
     )
 
 
-def _read_file(path: Path, progress: Progress) -> Volume:
+def _read_file(path: Path, progress: Progress, are_labels: bool) -> Volume:
     suffix = scan_suffix(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -167,8 +189,9 @@ def _read_file(path: Path, progress: Progress) -> Volume:
         else:
             says_how_it_lies = _check_header(path, suffix)
         reader.ReadImageInformation()
+        _check_segments(reader, path, are_labels)
         sizes = _spatial_sizes(reader, path)
-        check_size(sizes)
+        check_size(sizes[::-1])
         _check_checksum(path, suffix)
         image = reader.Execute()
     except (RuntimeError, EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -183,10 +206,20 @@ def _read_file(path: Path, progress: Progress) -> Volume:
     return volume
 
 
+def _check_segments(reader: sitk.ImageFileReader, path: Path, are_labels: bool) -> None:
+    if not any(key.startswith("Segment0_") for key in reader.GetMetaDataKeys()):
+        return
+    if not are_labels:
+        raise InputError(f"{path.name} is a segmentation, not a scan; choose the CT scan itself.")
+    if reader.GetNumberOfComponents() != 1:
+        raise InputError(
+            f"{path.name} holds segments that overlap, in {reader.GetNumberOfComponents()} layers; export the "
+            "labyrinth alone as a label map (Slicer's module Segmentations, Export to files or to labelmap)."
+        )
+
+
 def _spatial_sizes(reader: sitk.ImageFileReader, path: Path) -> tuple[int, ...]:
     sizes = reader.GetSize()
-    if any(key.startswith("Segment0_") for key in reader.GetMetaDataKeys()):
-        raise InputError(f"{path.name} is a segmentation, not a scan; choose the CT scan itself.")
     if reader.GetNumberOfComponents() != 1:
         raise InputError(
             f"{path.name} has {reader.GetNumberOfComponents()} values per voxel (colour, vectors or a time series); "
@@ -228,13 +261,21 @@ def _check_header(path: Path, suffix: str) -> bool:
     if suffix in (".nrrd", ".nhdr"):
         given = re.search(rb"(?m)^(space directions|spacings):", header)
         unclear = re.search(rb"(?m)^space directions:.*\bnone\b", header) and b"dimension: 3" in header
+        unclear = unclear or re.search(rb"(?mi)^(space directions|spacings):.*\bnan\b", header)
+        units = re.search(rb"(?mi)^(?:space )?units:[ \t]*(.*)$", header)
         says_how_it_lies = _check_space(path, header)
     else:
         given = re.search(rb"(?mi)^(ElementSpacing|ElementSize)\s*=", header)
         unclear = False
+        units = re.search(rb"(?mi)^DistanceUnits\s*=[ \t]*(.*)$", header)
         says_how_it_lies = re.search(rb"(?mi)^(TransformMatrix|Rotation|Orientation)\s*=", header) is not None
     if header and (not given or unclear) and header.lstrip()[:4] in (b"NRRD", b"Obje", b"NDim"):
         raise InputError(f"{path.name} does not say how large its voxels are; export it again with its true spacing.")
+    if units and (other := set(re.findall(rb"[^\s\"?]+", units[1].lower())) - _MILLIMETRES):
+        raise InputError(
+            f"{path.name} gives its lengths in {min(other).decode('utf-8', 'replace')}, which is not read here; "
+            "export it again in millimetres."
+        )
     return says_how_it_lies
 
 

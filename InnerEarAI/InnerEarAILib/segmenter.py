@@ -34,15 +34,22 @@ from InnerEarAILib.inference.postprocessing import (
     on_voxels_of,
 )
 from InnerEarAILib.inference.predictor import Prediction, predict
-from InnerEarAILib.inference.quality import assess, is_inner_ear, mean_standard_deviation, reaches_end
+from InnerEarAILib.inference.quality import (
+    assess,
+    beyond_scan,
+    is_beside_unmeasured,
+    is_inner_ear,
+    mean_standard_deviation,
+    reaches_end,
+)
 from InnerEarAILib.inference.sides import with_sides
 from InnerEarAILib.inference.uncertainty import label_deviation
 from InnerEarAILib.inference.warm_up import warm_up
 from InnerEarAILib.model_card import ModelError
 from InnerEarAILib.model_store import choose_model, find_card, list_models, load_card, load_network
-from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
+from InnerEarAILib.preprocessing import lattice_grid, normalise, resample_measured
 from InnerEarAILib.progress import Progress
-from InnerEarAILib.scan_checks import check_scan, without_padding
+from InnerEarAILib.scan_checks import measured_scan
 from InnerEarAILib.segmenter_options import SegmenterOptions
 from InnerEarAILib.volume import Grid, InputError, Volume
 
@@ -56,8 +63,12 @@ MOST_LOOKS = 3
 MOST_MARKS = 4
 """Places of the whole scan at most that are drawn to find two ears; ours."""
 
+NEAR_END_MM = 0.6
+"""A labyrinth that ends nearer to the end of a scan may go on beyond it: where it does, the networks stop drawing 0.3
+to 0.4 mm before; ours."""
+
 NEAR_END_VOXELS = 1.5
-"""A labyrinth that ends nearer to the end of a scan than this many of the model's voxels may go on beyond it; ours."""
+"""The same of the region that was looked at, beyond which the scan goes on, in the model's voxels; ours."""
 
 LEAST_LABYRINTH_MM3 = 60.0
 """A smaller segmentation is no labyrinth (smallest of 71 real ones: 140 mm³)."""
@@ -91,8 +102,7 @@ def segment(
     """
     route = _Route(volume, options, progress, models_directory)
     with route.timed("checking"):
-        check_scan(volume)
-        route.raise_padding()
+        route.check()
     with route.timed("loading the model"):
         route.choose_model()
     if route.preset.locate:
@@ -129,10 +139,11 @@ class _Route:
         yield
         self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - begin
 
-    def raise_padding(self) -> None:
-        self.volume, note = without_padding(self.volume)
-        if note:
-            self.progress.note(note)
+    def check(self) -> None:
+        self.scan = measured_scan(self.volume)
+        self.volume = self.scan.volume
+        if self.scan.note:
+            self.progress.note(self.scan.note)
 
     def choose_model(self) -> None:
         if self.options.model == "auto":
@@ -247,8 +258,7 @@ class _Route:
         """
         with self.timed("resampling"):
             self.progress.step("Resampling the scan")
-            values = resample(self.volume, grid)
-            known = np.isfinite(values)
+            values, known = resample_measured(self.scan, grid)
             normalised = self._matched(values) if self.options.contrast_matching else normalise(values)
             del values  # of a whole scan they take as much memory as the scan
         with self.timed("predicting"):
@@ -295,13 +305,15 @@ class _Route:
                 return None
             side = side_of_ear(landmarks, mask)
             spread = prediction.standard_deviation
+            measured = Volume(known, grid.affine_lps)
             quality = assess(
                 mask,
                 landmarks,
                 None if spread is None else mean_standard_deviation(spread, known, self.card.region_voxels),
                 side,
-                self._end_reached(mask, grid),
+                self._end_reached(mask, measured),
                 self.card.figures.get("usual_standard_deviation"),
+                beyond_scan(landmarks, measured),
             )
             uncertainty = view_deviation = None
             if spread is not None:
@@ -311,11 +323,13 @@ class _Route:
                 mask = on_voxels_of(self.volume.grid, mask)
             return EarResult(side or "right", mask, landmarks, uncertainty, view_deviation, quality), side
 
-    def _end_reached(self, mask: Volume, grid: Grid) -> str | None:
-        within_mm = NEAR_END_VOXELS * self.card.spacing_mm
-        if reaches_end(mask, self.volume.grid, within_mm):
+    def _end_reached(self, mask: Volume, measured: Volume) -> str | None:
+        # A voxel of the scan may be thicker than that.
+        within_mm = np.maximum(NEAR_END_MM, self.volume.spacing_mm)
+        if reaches_end(mask, self.volume.grid, within_mm) or is_beside_unmeasured(mask, measured, NEAR_END_MM):
             return "scan"
-        return "region that was looked at" if reaches_end(mask, grid, within_mm) else None
+        region_mm = NEAR_END_VOXELS * self.card.spacing_mm
+        return "region that was looked at" if reaches_end(mask, measured.grid, region_mm) else None
 
     def _wanted(self, ears: list[EarResult]) -> list[EarResult]:
         if self.options.ear == "both" and len(ears) == 1:

@@ -72,6 +72,21 @@ def test_values_are_rescaled_to_hounsfield_units(tmp_path):
     np.testing.assert_array_equal(read_volume(tmp_path / "scan").voxels, volume.voxels)
 
 
+def test_slices_that_are_rescaled_unlike_keep_their_values(tmp_path):
+    volume = noisy_scan(shape=SHAPE)
+    volume.voxels[0] = volume.voxels[0].clip(0)
+    write_dicom(
+        tmp_path / "scan",
+        volume,
+        leave_out=(0,),
+        changes=lambda k, tags: tags | {"0028|1052": "-1024", "0028|1053": "1"},
+    )
+    # Without a sign, and without an intercept.
+    write_dicom(tmp_path / "scan", volume.with_voxels(volume.voxels.astype(np.uint16)), leave_out=range(1, SHAPE[0]))
+    assert volume.voxels.min() < 0
+    np.testing.assert_array_equal(read_volume(tmp_path / "scan").voxels, volume.voxels)
+
+
 def test_positions_rounded_to_hundredths_still_make_a_series(tmp_path):
     volume = noisy_scan(affine(spacing=(0.3, 0.3, 0.333), origin=(0, 0, 0.123)), (32, 40, 40))
 
@@ -166,6 +181,11 @@ def tilted(index, tags):
     return tags | {"0020|0032": f"{x}\\{y + 0.2 * index}\\{z}"}
 
 
+def aside(index, tags):
+    x, y, z = map(float, tags["0020|0032"].split("\\"))
+    return tags | {"0020|0032": f"{x + 8 * (6 < index < 12)}\\{y}\\{z}"}
+
+
 def widening(index, tags):
     return tags | {"0020|0032": f"0\\0\\{0.7 * index + 0.01 * index**2}"}
 
@@ -186,6 +206,10 @@ BAD_SERIES = {
     "gantry tilt": (
         {"changes": tilted},
         "gantry tilt of 15.9°); load it with Slicer's DICOM module, harden its acquisition transform",
+    ),
+    "slices aside": (
+        {"changes": aside},
+        "lie up to 8 mm aside of the others",
     ),
     "a single slice": ({"leave_out": range(1, 20)}, "a single DICOM slice"),
     "MR": ({"changes": tagged(t0008_0060="MR")}, "are MR (magnetic resonance), not CT"),

@@ -111,7 +111,7 @@ def test_masks_are_as_fine_as_the_routes(balls, reader):
 
 def test_what_lies_outside_the_scan_counts_as_sure(balls, reader):
     case = made(balls[0])
-    cut = replace(case, scan=case.scan.crop((0, 0, 0), (14, *case.scan.voxels.shape[1:])))
+    cut = replace(case, scan=case.scan.crop((0, 0, 0), (20, *case.scan.voxels.shape[1:])))
     found, _ = RegionJudge(CARD, "cpu", views=10).found(cut)
     spread = found.view_deviation.voxels
     known = np.isfinite(resample(cut.scan, found.view_deviation.grid))

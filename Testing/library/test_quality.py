@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from InnerEarAILib.ear_result import LandmarkResult
 from InnerEarAILib.inference.quality import (
     assess,
+    beyond_scan,
     centre_of_mass,
+    is_beside_unmeasured,
     is_inner_ear,
     landmark_distances,
     mean_standard_deviation,
@@ -55,6 +57,32 @@ def test_a_labyrinth_reaches_the_end_of_a_scan_where_it_comes_near_a_face(angles
     affine = shape.affine_lps.copy()
     affine[:3, 3] += towards * (end_mm - radius_mm - room_mm)
     assert reaches_end(Volume(shape.voxels, affine), grid, 1.0) == (room_mm < 1.0)
+
+
+def test_a_room_may_be_asked_for_along_each_axis():
+    shape = ball(radius_mm=3.0)
+    grid = grid_round((0, 0, 0), (0.3, 0.25, 1.0), (28, 28, 8))
+    assert not reaches_end(shape, grid, np.array([0.5, 0.4, 0.8]))
+    assert reaches_end(shape, grid, np.array([0.5, 0.4, 1.2]))
+
+
+@pytest.mark.parametrize(("room_mm", "expected"), [(0.3, True), (1.0, False)])
+def test_the_end_of_a_round_field_is_an_end_too(room_mm, expected):
+    shape = ball(radius_mm=3.0)
+    grid = grid_round((0, 0, 0), (0.2, 0.2, 0.2), (60, 60, 60))
+    places = grid.to_lps(np.stack(np.indices(grid.shape)[::-1], -1))
+    field = Volume(np.hypot(places[..., 0], places[..., 1]) < 3.0 + room_mm, grid.affine_lps)
+    assert is_beside_unmeasured(shape, field, 0.6) is expected
+    assert not is_beside_unmeasured(shape, field.with_voxels(np.ones(grid.shape, bool)), 0.6)
+
+
+def test_landmarks_without_values_of_the_scan_are_named():
+    grid = grid_round((0, 0, 0), (0.5, 0.5, 0.5), (40, 40, 40))
+    places = grid.to_lps(np.stack(np.indices(grid.shape)[::-1], -1))
+    measured = Volume(places[..., 2] > -2, grid.affine_lps)
+    assert beyond_scan(found(RIGHT_EAR), measured) == ("round window",)
+    quality = assess(ball_with_canals(), found(RIGHT_EAR), None, "right", None, beyond=("round window",))
+    assert "The round window lies beyond the end of the scan: its place is a guess." in quality.flags
 
 
 def test_a_normal_ear_raises_no_flag():

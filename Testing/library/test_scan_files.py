@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.scan_checks import FEWEST_DISTINCT_VALUES, check_scan, check_size
-from InnerEarAILib.scan_files import SCAN_SUFFIXES, read_volume, scan_suffix, write_volume
+from InnerEarAILib.scan_files import SCAN_SUFFIXES, read_labels, read_volume, scan_suffix, write_volume
 from InnerEarAILib.volume import Grid, InputError, Volume
 from library.scans import SHAPE, affine, affines, noisy_scan, write_dicom
 
@@ -143,9 +143,20 @@ def text_file(path):
 
 def huge_header(path):
     path.write_text(
-        "NRRD0004\ntype: short\ndimension: 3\nsizes: 9000 9000 9000\n"
+        "NRRD0004\ntype: short\ndimension: 3\nsizes: 9100 9000 8000\n"
         "spacings: 0.1 0.1 0.1\nendian: little\nencoding: raw\n\n"
     )
+    return path
+
+
+def long_time_series(path):
+    """As perfusion CT: more voxels than a scan may have, in volumes that are none too large."""
+    sitk.WriteImage(sitk.Image([16, 16, 16, 2], sitk.sitkInt16), str(path))
+    content = bytearray(path.read_bytes())
+    content[40:50] = struct.pack("<5h", 4, 256, 256, 256, 100)
+    with path.open("wb") as file:
+        file.write(content)
+        file.truncate(352 + 2 * 256**3 * 100)
     return path
 
 
@@ -176,7 +187,7 @@ BAD_FILES = {
     "nii short of one byte": ("scan.nii", lambda p: cut_off(written(p, noisy_scan().to_sitk()), 0.99999), "cut off"),
     "nii.gz cut off": ("scan.nii.gz", lambda p: cut_off(written(p, noisy_scan().to_sitk())), "cut off"),
     "nrrd header alone": ("scan.nrrd", lambda p: cut_off(written(p, noisy_scan().to_sitk()), 0.01), "."),
-    "huge": ("scan.nrrd", huge_header, "more than the"),
+    "huge": ("scan.nrrd", huge_header, "has 9100 × 9000 × 8000 voxels, more than the"),
     "zero spacing": ("scan.nrrd", lambda p: with_header(p, rb"\(0\.5,0,0\)", b"(0,0,0)"), "spacing of zero"),
     "zero spacing in nifti": ("scan.nii", lambda p: with_nifti_bytes(p, 80, bytes(4)), "spacing of zero"),
     "negative spacing in nifti": ("scan.nii", lambda p: with_nifti_bytes(p, 80, struct.pack("<f", -1)), "zero or less"),
@@ -187,6 +198,24 @@ BAD_FILES = {
         "zero",
     ),
     "no spacing": ("scan.nrrd", lambda p: with_header(p, rb"space directions:.*\n", b""), "how large its voxels"),
+    "unknown spacing": (
+        "scan.nrrd",
+        lambda p: with_header(p, rb"\(0,0,[^)]*\)", b"(nan,nan,nan)"),
+        "how large its voxels",
+    ),
+    "centimetres": (
+        "scan.nrrd",
+        lambda p: with_header(p, rb"space: left", b'space units: "cm" "cm" "cm"\nspace: left'),
+        "gives its lengths in cm",
+    ),
+    "centimetres in mha": (
+        "scan.mha",
+        lambda p: with_header(p, rb"ElementSpacing", b"DistanceUnits = cm\nElementSpacing"),
+        "gives its lengths in cm",
+    ),
+    "offset that is no number": ("scan.nii", lambda p: with_nifti_bytes(p, 108, struct.pack("<f", np.nan)), "damaged"),
+    "endless offset": ("scan.nii", lambda p: with_nifti_bytes(p, 108, struct.pack("<f", np.inf)), "damaged"),
+    "long time series": ("scan.nii", long_time_series, "time series"),
     "no spacing in mha": ("scan.mha", lambda p: with_header(p, rb"ElementSpacing.*\n", b""), "how large its voxels"),
     "unknown space": (
         "scan.nrrd",
@@ -245,6 +274,16 @@ def test_a_file_that_does_not_say_how_the_scan_lies_is_read_with_a_note(tmp_path
     notes = []
     assert read_volume(make(tmp_path / name), progress=Progress(on_note=notes.append)).voxels.shape == SHAPE
     assert notes == ([] if says_so else ["The file does not say how the scan lies: check the side of each ear."])
+
+
+def test_a_segmentation_is_read_where_labels_are_wanted(tmp_path):
+    path = segmentation_file(tmp_path / "labyrinth.seg.nrrd")
+    np.testing.assert_array_equal(read_labels(path).voxels, noisy_scan().voxels > 0)
+    path = written(tmp_path / "layers.seg.nrrd", sitk.Image([30, 30, 30], sitk.sitkVectorUInt8, 2))
+    content = path.read_bytes().replace(b"\n\n", b"\nSegment0_ID:=a\n\n", 1)
+    path.write_bytes(content)
+    assert "holds segments that overlap, in 2 layers" in refused(read_labels, path)
+    assert "damaged" in refused(read_labels, text_file(tmp_path / "labels.nrrd"))
 
 
 def test_an_empty_path_is_not_the_current_folder():

@@ -16,7 +16,7 @@ import numpy as np
 from InnerEarAILib.ear_result import LandmarkResult, Side
 from InnerEarAILib.inference.chirality import side_by_chirality
 from InnerEarAILib.phantom.given_landmarks import read_landmarks
-from InnerEarAILib.scan_files import read_volume
+from InnerEarAILib.scan_files import read_labels, read_volume
 from InnerEarAILib.volume import InputError, Volume
 from InnerEarAILib.whole_files import replacing
 
@@ -141,7 +141,7 @@ def labelled_case(
         InputError: a file cannot be used, or nothing tells the side.
     """
     name = name or scan.name.split(".")[0]
-    label_map = read_volume(labels)
+    label_map = read_labels(labels)
     mask = label_map.voxels > 0
     if not mask.any():
         raise InputError(f"{labels.name} labels nothing: every value is 0.")

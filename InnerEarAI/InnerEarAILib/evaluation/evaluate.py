@@ -14,8 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from InnerEarAILib import __version__
 from InnerEarAILib.ear_result import ScanResult
 from InnerEarAILib.evaluation.calibration import CALIBRATION_EDGES
@@ -28,8 +26,9 @@ from InnerEarAILib.inference.quality import mean_standard_deviation
 from InnerEarAILib.landmark_files import write_json
 from InnerEarAILib.model_card import ModelCard, ModelError
 from InnerEarAILib.model_store import list_models, load_network
-from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
+from InnerEarAILib.preprocessing import lattice_grid, normalise, resample_measured
 from InnerEarAILib.progress import Cancelled, Progress
+from InnerEarAILib.scan_checks import measured_scan, without_padding
 from InnerEarAILib.volume import InputError, Volume
 
 COMPARISON_VERSION = 7
@@ -150,8 +149,9 @@ def middle_deviation(scan: Volume, card: ModelCard, device: str, views: int) -> 
 
     chosen = choose_device(device)
     centre = scan.grid.centre_lps
-    values = resample(scan, lattice_grid(centre, centre, card.spacing_mm, card.region_voxels))
+    grid = lattice_grid(centre, centre, card.spacing_mm, card.region_voxels)
     try:
+        values, known = resample_measured(without_padding(scan), grid)
         normalised = normalise(values)
     except InputError:
         return NAN
@@ -164,7 +164,7 @@ def middle_deviation(scan: Volume, card: ModelCard, device: str, views: int) -> 
         device=chosen,
         agreeing_precisions=card.agreeing_precisions,
     )
-    return mean_standard_deviation(seen.standard_deviation, np.isfinite(values), card.region_voxels)
+    return mean_standard_deviation(seen.standard_deviation, known, card.region_voxels)
 
 
 def judged_route(
@@ -189,15 +189,14 @@ def judged_route(
 def _judged_locator(card: ModelCard, device: str) -> Judged:
     from InnerEarAILib.inference.device import choose_device
     from InnerEarAILib.inference.locator import locate_ears
-    from InnerEarAILib.scan_checks import check_scan
 
     chosen = choose_device(device)
     network = load_network(card, chosen)
 
     def figures(case: EvaluationCase) -> CaseFigures:
         begin = time.monotonic()
-        check_scan(case.scan)
-        places = [found.centre_lps for found in locate_ears(case.scan, network, card, chosen, Progress())]
+        scan = measured_scan(case.scan).volume
+        places = [found.centre_lps for found in locate_ears(scan, network, card, chosen, Progress())]
         return compare_places(case, places, time.monotonic() - begin)
 
     return Judged(card.name, figures, {"locator": card.weights_sha256, "library": __version__}, True)

@@ -30,7 +30,8 @@ from InnerEarAILib.inference.uncertainty import label_deviation
 from InnerEarAILib.landmarks import LANDMARK_NAMES, decode_heatmap
 from InnerEarAILib.model_card import ModelCard
 from InnerEarAILib.model_store import load_network
-from InnerEarAILib.preprocessing import normalise, resample
+from InnerEarAILib.preprocessing import normalise, resample, resample_measured
+from InnerEarAILib.scan_checks import measured_scan
 from InnerEarAILib.volume import Grid, InputError, Volume
 
 Contrast = Literal["own", "matched", "clusters"]
@@ -77,7 +78,7 @@ class RegionJudge:
         """All figures of a case.
 
         Raises:
-            InputError: if its scan shows nothing round the ear.
+            InputError: if its scan cannot be used, or shows nothing round the ear.
         """
         begin = time.monotonic()
         found, probability = self.found(case)
@@ -87,11 +88,10 @@ class RegionJudge:
         """What the network finds in the region round the case's ear, and the probability of labyrinth, if it has one.
 
         Raises:
-            InputError: if the scan shows nothing there.
+            InputError: if the scan cannot be used, or shows nothing there.
         """
         grid = region_grid(case, self.card)
-        values = resample(case.scan, grid)
-        known = np.isfinite(values)
+        values, known = resample_measured(measured_scan(case.scan), grid)
         device = choose_device(self.device)
         prediction = predict(
             load_network(self.card, device),
@@ -143,9 +143,10 @@ def curves_of_cases(
     for recipe in recipes:
         try:
             case = obtained(recipe, drawn)
+            scan = measured_scan(case.scan).volume
         except InputError:  # is said when its turn comes
             continue
-        values = resample(case.scan, region_grid(case, card), cubic=False).reshape(-1)
+        values = resample(scan, region_grid(case, card), cubic=False).reshape(-1)
         if np.isfinite(values).any():
             seen[recipe.name] = values[:: max(1, values.size // SEEN_VOXELS)]
     return dict(zip(seen, cluster_curves(list(seen.values()), clusters, reference), strict=True)) if seen else {}

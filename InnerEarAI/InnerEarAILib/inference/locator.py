@@ -114,10 +114,12 @@ def gather_candidates(
     components, count = ndimage.label(probability >= LEAST_PROBABILITY, np.ones((3, 3, 3)))
     if count == 0:
         return ()
-    numbers = np.arange(1, count + 1)
-    masses = ndimage.sum_labels(probability, components, numbers)
-    voxels = np.bincount(components.ravel(), minlength=count + 1)[1:]
-    centres_lps = grid.to_lps(np.array(ndimage.center_of_mass(probability, components, numbers))[:, ::-1])
+    # Of the marked voxels alone: a map of a whole scan may be as large as the memory.
+    places = np.nonzero(components)
+    mark_of, weights = components[places] - 1, probability[places].astype(np.float64)
+    del components
+    masses, voxels = np.bincount(mark_of, weights), np.bincount(mark_of)
+    centres_lps = grid.to_lps(np.stack([np.bincount(mark_of, weights * axis) / masses for axis in places[::-1]], 1))
     clusters: list[dict[str, np.ndarray | float]] = []
     for mark in np.argsort(-masses):
         centre, mass = centres_lps[mark], masses[mark]

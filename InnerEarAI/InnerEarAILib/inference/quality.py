@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
+from scipy import ndimage
 
 from InnerEarAILib.ear_result import LandmarkResult, Quality, Side
 from InnerEarAILib.inference.topology import CANALS, closed_canals, large_parts
@@ -77,17 +78,51 @@ def centre_of_mass(segmentation: Volume) -> np.ndarray:
     return segmentation.grid.to_lps(indices_kji.mean(0)[::-1])
 
 
-def reaches_end(segmentation: Volume, grid: Grid, within_mm: float) -> bool:
+def reaches_end(segmentation: Volume, grid: Grid, within_mm: float | np.ndarray) -> bool:
     """Whether the segmentation comes within a distance of an outer face of a grid, in any orientation.
 
     Args:
         segmentation: 1 labyrinth, 0 not.
         grid: of the scan, or of the region that was looked at.
-        within_mm: the distance.
+        within_mm: the distance, or one for each axis (i, j, k) of the grid.
     """
     indices = grid.to_indices(segmentation.grid.to_lps(np.argwhere(segmentation.voxels)[:, ::-1]))
     room = np.minimum(indices + 0.5, np.array(grid.shape[::-1]) - 0.5 - indices) * grid.spacing_mm
     return bool((room < within_mm).any())
+
+
+def is_beside_unmeasured(segmentation: Volume, measured: Volume, within_mm: float) -> bool:
+    """Whether the segmentation comes within a distance of what a scanner did not measure, as beyond a round field.
+
+    Args:
+        segmentation: 1 labyrinth, 0 not.
+        measured: bool, on the grid that was looked at; what lies beyond that grid does not count.
+        within_mm: the distance.
+    """
+    if measured.voxels.all():
+        return False
+    distance_mm = ndimage.distance_transform_edt(measured.voxels, sampling=measured.spacing_mm[::-1])
+    places = segmentation.grid.to_lps(np.argwhere(segmentation.voxels)[:, ::-1])
+    nearest = np.rint(measured.grid.to_indices(places)[:, ::-1]).astype(int)
+    nearest = nearest.clip(0, np.array(measured.voxels.shape) - 1)
+    return bool((distance_mm[tuple(nearest.T)] < within_mm).any())
+
+
+def beyond_scan(landmarks: tuple[LandmarkResult, ...], measured: Volume) -> tuple[str, ...]:
+    """Names of the landmarks that lie where the scan has no values.
+
+    Args:
+        landmarks: any; those that were not found lie nowhere.
+        measured: bool, on the grid that was looked at.
+    """
+    shape = np.array(measured.voxels.shape)
+    names = []
+    for landmark in landmarks:
+        if landmark.position_lps is not None:
+            place = np.rint(measured.grid.to_indices(landmark.position_lps)[::-1]).astype(int)
+            if not measured.voxels[tuple(place.clip(0, shape - 1))]:
+                names.append(landmark.name)
+    return tuple(names)
 
 
 def mean_standard_deviation(spread: np.ndarray, known: np.ndarray, region_voxels: int) -> float:
@@ -115,6 +150,7 @@ def assess(
     side: Side | None,
     reaches_end_of: str | None,
     usual_standard_deviation: float | None = None,
+    beyond: Sequence[str] = (),
 ) -> Quality:
     """Plausibility of one ear, with a sentence for everything that is unusual.
 
@@ -126,6 +162,7 @@ def assess(
         reaches_end_of: what the labyrinth touches the end of, "scan" for one; None where it ends before.
         usual_standard_deviation: the largest mean standard deviation of normal ears with this model, from its card;
             None where nobody measured it.
+        beyond: names of landmarks that lie beyond the scan.
     """
     volume_mm3 = float(np.count_nonzero(segmentation.voxels) * np.prod(segmentation.spacing_mm))
     distances = landmark_distances(landmarks)
@@ -135,6 +172,7 @@ def assess(
         for m in landmarks
         if m.position_lps is not None and m.confidence < UNCERTAIN_LANDMARK
     ]
+    flags += [f"The {name} lies beyond the end of the scan: its place is a guess." for name in beyond]
     flags += _unusual("The volume of the labyrinth", volume_mm3, "mm³", *TYPICAL_VOLUME_MM3)
     canals = closed_canals(segmentation)
     if canals < CANALS:

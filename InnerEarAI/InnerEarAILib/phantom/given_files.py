@@ -15,7 +15,7 @@ from InnerEarAILib.phantom.given_anatomy import GivenTissue, anatomy_from_label_
 from InnerEarAILib.phantom.given_labyrinth import anatomy_from_labyrinth_labels, anatomy_from_mesh
 from InnerEarAILib.phantom.given_landmarks import read_landmarks
 from InnerEarAILib.phantom.given_surface import READERS, centre_of_volume, read_surface
-from InnerEarAILib.scan_files import read_volume
+from InnerEarAILib.scan_files import read_labels
 from InnerEarAILib.volume import InputError, Volume
 
 TISSUE_KINDS = ("air", "bone", "fluid", "soft tissue")
@@ -34,7 +34,7 @@ def given_anatomy(
     """The anatomy in files.
 
     Args:
-        labyrinth: surface (.ply, .stl, .vtk) or label map (any format that `read_volume` reads).
+        labyrinth: surface (.ply, .stl, .vtk) or label map (any format that `read_labels` reads).
         landmarks: file of `read_landmarks`; None: the truth has no landmarks.
         tissues: for a label map of a whole temporal bone, file of `read_tissues`; None: it holds a labyrinth alone.
         side: "left", "right", or "random" where the landmarks tell it.
@@ -51,7 +51,7 @@ def given_anatomy(
     if labyrinth.suffix.lower() in READERS:
         own_side = _side(side, marks, lambda: centre_of_volume(*read_surface(labyrinth)))
         return anatomy_from_mesh(labyrinth, marks, own_side, host), own_side
-    labels = read_volume(labyrinth)
+    labels = read_labels(labyrinth)
     if not np.array_equal(labels.voxels, np.round(labels.voxels)) or labels.voxels.min() < 0:
         raise InputError(f"{labyrinth.name} is no label map: its values are no whole numbers from 0 upwards.")
     if tissues is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from InnerEarAILib.phantom.given_landmarks import landmark_name, read_landmarks
-from InnerEarAILib.scan_files import read_volume
+from InnerEarAILib.scan_files import read_labels, read_volume
 from InnerEarAILib.volume import InputError, Volume
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
@@ -44,7 +44,7 @@ def read_labelled_files(scan: Path, labels: Path, landmarks: Path | None = None)
         InputError: with one sentence on the first of them that cannot be read.
     """
     marks = {} if landmarks is None else read_landmark_file(landmarks)
-    return LabelledScan(read_volume(scan), read_volume(labels), marks)
+    return LabelledScan(read_volume(scan), read_labels(labels), marks)
 
 
 def read_landmark_file(path: Path) -> dict[str, np.ndarray]:

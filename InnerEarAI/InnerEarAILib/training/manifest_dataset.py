@@ -12,6 +12,7 @@ import numpy as np
 
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
+from InnerEarAILib.scan_checks import without_padding
 from InnerEarAILib.training.augmentation import Augmentation, turned_points, turned_tile
 from InnerEarAILib.training.manifest import Case
 from InnerEarAILib.training.samples import TrainingSample
@@ -29,6 +30,9 @@ FULL_SHARE = 255
 
 FIRST_VALIDATION_TILE = 2**32
 """Numbers of validation tiles begin where no training comes to."""
+
+PREPARATION_VERSION = 2
+"""Rises with every change of how a case is prepared: those prepared otherwise are prepared anew."""
 
 SHA256_KEY = "scan_sha256"
 """Under this key a prepared case keeps what tells its scan from all others."""
@@ -119,7 +123,7 @@ def prepare_case(case: Case, folder: Path, spacing_mm: float, region_mm: float) 
     corners = read.scan.grid.corners_lps()
     low, high = np.maximum(corners.min(0), middle - region_mm / 2), np.minimum(corners.max(0), middle + region_mm / 2)
     grid = lattice_grid(low, high, spacing_mm)
-    image = normalise(resample(read.scan, grid))
+    image = normalise(resample(without_padding(read.scan).volume, grid))
     share = np.nan_to_num(resample(labyrinth, grid)).clip(0, 1)
     inside = np.argwhere(share >= 0.5)
     inside = inside[:: max(1, len(inside) // PLACES_KEPT)]
@@ -183,5 +187,6 @@ def _origin(case: Case, spacing_mm: float, region_mm: float) -> dict:
     """What a prepared case was made from, JSON-able."""
     files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in case.files]
     described = {**asdict(case), "files": files, "model_spacing_mm": spacing_mm, "region_mm": region_mm}
+    described["preparation"] = PREPARATION_VERSION
     del described["patient"]  # changes splits alone
     return json.loads(json.dumps(described))
