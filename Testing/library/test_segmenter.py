@@ -232,7 +232,7 @@ def test_asking_for_the_wrong_ear_is_noticed(straight):
 def test_an_ear_at_the_edge_of_a_round_field_is_said_to_be_cut_off(straight):
     _, j, i = np.indices(straight.voxels.shape)
     middle = (np.array(straight.voxels.shape) - 1) / 2
-    beyond = np.hypot(j - middle[1], i - middle[2]) > 40
+    beyond = np.hypot(j - middle[1], i - middle[2]) > 26
     padded = straight.with_voxels(np.where(beyond, np.float32(-32768), straight.voxels.astype(np.float32)))
     result = segment(padded, SegmenterOptions(preset="fast", locate=False))
     assert "taken as lying outside the scan" in " ".join(result.notes)
