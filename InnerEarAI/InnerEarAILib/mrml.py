@@ -40,8 +40,8 @@ LANDMARK_COLOUR = (0.60, 1.00, 0.35)
 UNCERTAINTY_WINDOW = (0.0, 0.5)
 """No standard deviation of values between 0 and 1 is larger than one half."""
 
-UNCERTAINTY_VISIBLE = 0.02
-"""Voxels of a smaller standard deviation stay clear in the overlay; ours."""
+UNCERTAINTY_VISIBLE = 0.2
+"""Voxels of a smaller standard deviation stay clear in the overlay: at most one in 24 of them would be wrong; ours."""
 
 UNCERTAINTY_COLOURS = (
     (0.00, 0.16, 0.08, 0.42),
