@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
+import vtk
+from scipy.spatial.transform import Rotation
 
+from InnerEarAILib.mrml import RAS_FROM_LPS
 from InnerEarAILib.panel.corrections import summary_as_corrected
-from InnerEarAILib.panel.run_record import SUMMARY, latest_run
-from panel.driving import add_ears, button, save_into, shown
+from InnerEarAILib.panel.run_record import SCAN_FRAME, SUMMARY, latest_run
+from panel.driving import SCAN_AFFINE_RAS, add_ears, button, save_into, shown
 
 
 def saved_summary(panel, folder, monkeypatch):
@@ -165,6 +168,93 @@ def test_a_segmentation_hardened_elsewhere_is_corrected(segmented):
     assert corrected_now("left") == []
     segmentation.HardenTransform()
     assert corrected_now("left") == ["labyrinth"]
+
+
+REGISTRATION = np.eye(4)
+REGISTRATION[:3, :3] = Rotation.from_euler("xyz", (12, -7, 30), degrees=True).as_matrix()
+REGISTRATION[:3, 3] = (5, -3, 20)
+FLIPPED = np.array([[0.6, 0, 0, -10], [0, -0.9, 0, 20], [0, 0, 0.7, 5], [0, 0, 0, 1]])
+"""A left-handed scan: when it is read again, Slicer turns its slices round."""
+
+RESULTS = ("CT inner ear", "CT right landmarks", "CT left landmarks", "CT uncertainty")
+
+
+def move(names, matrix=REGISTRATION, harden=True) -> None:
+    """Puts nodes under a transform, and hardens it."""
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    for name in names:
+        node = slicer.util.getNode(name)
+        node.SetAndObserveTransformNodeID(transform.GetID())
+        if harden:
+            node.HardenTransform()
+
+
+def test_what_was_moved_with_the_scan_keeps_its_confidences_and_is_saved_where_it_is(segmented, tmp_path, monkeypatch):
+    found = segmented.widget.panel._results.record.summary["ears"]
+    move(("CT", *RESULTS))
+    saved = saved_summary(segmented, tmp_path, monkeypatch)
+    assert saved["notes"][-1] == "Moved with the scan after the run; positions are as they are now."
+    for ear, before in zip(saved["ears"], found, strict=True):
+        assert ear["corrected"] == []
+        assert ear["volume_mm3"] == before["volume_mm3"]
+        assert ear["distances_mm"] == before["distances_mm"]
+        for point, point_before in zip(ear["landmarks"], before["landmarks"], strict=True):
+            moved = RAS_FROM_LPS @ REGISTRATION @ RAS_FROM_LPS @ (*point_before["position_lps"], 1)
+            np.testing.assert_allclose(point["position_lps"], moved[:3], atol=1e-9)
+            assert (point["confidence"], point["scatter_mm"]) == (
+                point_before["confidence"], point_before["scatter_mm"])  # fmt: skip
+    tag = vtk.reference("")
+    slicer.util.getNode("CT inner ear").GetSegmentation().GetSegment("left").GetTag("DICOM.SegmentAlgorithmType", tag)
+    assert tag == "AUTOMATIC"
+    assert "confidence" in slicer.util.getNode("CT left landmarks").GetNthControlPointDescription(0)
+
+
+@pytest.mark.parametrize("what_is_hardened", ["results", "scan"])
+def test_a_motion_with_the_scan_need_not_be_hardened_on_all(segmented, what_is_hardened):
+    move(["CT"], harden=what_is_hardened == "scan")
+    move(RESULTS, harden=what_is_hardened == "results")
+    assert (corrected_now("right"), corrected_now("left")) == ([], [])
+
+
+def test_a_registration_on_top_of_a_hardened_one_is_no_correction(segmented):
+    move(("CT", *RESULTS))
+    move(("CT", *RESULTS), harden=False)
+    assert (corrected_now("right"), corrected_now("left")) == ([], [])
+
+
+def test_a_point_that_was_moved_within_a_moved_scan_is_a_correction(segmented):
+    move(("CT", *RESULTS))
+    left = slicer.util.getNode("CT left landmarks")
+    left.SetNthControlPointPosition(0, *(left.GetNthControlPointPosition(0) + np.array([0.2, 0, 0])))
+    voxels = slicer.util.arrayFromSegmentInternalBinaryLabelmap(slicer.util.getNode("CT inner ear"), "right")
+    k, j, i = np.argwhere(voxels == 1)[0]
+    voxels[k, j, i] = 0
+    assert (corrected_now("right"), corrected_now("left")) == (["labyrinth"], ["helicotrema"])
+
+
+@pytest.mark.parametrize("matrix", [np.diag([-1.0, 1, 1, 1]), np.diag([1.1, 1.1, 1.1, 1])])
+def test_what_was_mirrored_or_stretched_with_the_scan_is_not_as_the_run_left_it(segmented, matrix):
+    move(("CT", *RESULTS), matrix)
+    assert {"labyrinth", "oval window", "round window"} <= set(corrected_now("left"))
+
+
+@pytest.mark.parametrize("ijk_to_ras", [SCAN_AFFINE_RAS, FLIPPED], ids=["right-handed", "left-handed"])
+def test_a_moved_scene_that_was_saved_and_opened_again_counts_as_uncorrected(panel, tmp_path, ijk_to_ras):
+    scan = slicer.util.addVolumeFromArray(np.zeros((30, 32, 40), np.int16), ijk_to_ras, "CT")
+    add_ears(panel, scan)
+    move(("CT", *RESULTS))
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear()
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    assert (corrected_now("right"), corrected_now("left")) == ([], [])
+
+
+def test_results_of_a_version_that_did_not_note_where_the_scan_lay_go_on_working(segmented):
+    segmented.widget.panel._results.record.segmentation.RemoveAttribute(SCAN_FRAME)
+    assert (corrected_now("right"), corrected_now("left")) == ([], [])
+    move(("CT", *RESULTS))
+    assert len(corrected_now("left")) == 4
 
 
 def test_the_panel_says_at_once_what_was_corrected(segmented):

@@ -13,8 +13,8 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-SAME_PLACE_MM = 1e-4
-"""Voxels that lie less far apart are at the same place: saved scenes round."""
+SAME_PLACE_MM = 1e-3
+"""What lies less far apart is at the same place: saved scenes round."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,13 @@ class DrawnSegment:
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
         return asdict(self)
+
+    def moved(self, motion_ras: np.ndarray) -> DrawnSegment:
+        """The same voxels after a rigid motion, (4, 4)."""
+        if not self.sha256:
+            return self
+        first_voxel_ras = motion_ras @ np.reshape(self.first_voxel_ras, (4, 4))
+        return DrawnSegment(self.volume_mm3, self.sha256, tuple(first_voxel_ras.ravel().tolist()))
 
     def is_as(self, other: DrawnSegment) -> bool:
         """Whether both have the same voxels at the same places."""

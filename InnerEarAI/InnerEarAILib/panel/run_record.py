@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import slicer
 import slicer.util
 
 from InnerEarAILib.mrml import ATTRIBUTE_PREFIX, UNCERTAINTY_COLOUR_TAG, ResultNodes, refresh_legend
 from InnerEarAILib.panel.drawn_segments import drawn_segment
+from InnerEarAILib.panel.scan_motion import frame_of, motions_since
 from InnerEarAILib.result_files import result_summary
 
 SUMMARY = f"{ATTRIBUTE_PREFIX}summary"
@@ -22,6 +24,9 @@ SUMMARY = f"{ATTRIBUTE_PREFIX}summary"
 
 DRAWN = f"{ATTRIBUTE_PREFIX}drawn"
 """Attribute: JSON, the drawn_segments.DrawnSegment of each side after the run."""
+
+SCAN_FRAME = f"{ATTRIBUTE_PREFIX}scanFrame"
+"""Attribute: JSON, where the scan lay at the run: scan_motion.frame_of its grid, row by row."""
 
 INPUT = f"{ATTRIBUTE_PREFIX}input"
 """Node reference to the scan; mrml.write_results sets it."""
@@ -63,6 +68,14 @@ class RunRecord:
         display = self.segmentation.GetDisplayNode()
         return display is not None and bool(display.GetVisibility() and display.GetVisibility3D())
 
+    def motions_of_scan(self) -> list[np.ndarray]:
+        """The rigid motions (4, 4), in RAS, that the scan has made since the run; none where that is not known."""
+        frame = self.segmentation.GetAttribute(SCAN_FRAME)
+        if frame is None:
+            # Of an earlier version.
+            return []
+        return motions_since(np.reshape(json.loads(frame), (4, 4)), self.segmentation.GetNodeReference(INPUT))
+
 
 def record_run(nodes: ResultNodes) -> RunRecord:
     """Notes in the scene what belongs together, and what was found."""
@@ -70,6 +83,8 @@ def record_run(nodes: ResultNodes) -> RunRecord:
     nodes.segmentation.SetAttribute(SUMMARY, json.dumps(summary, ensure_ascii=False))
     drawn = {ear.side: drawn_segment(nodes.segmentation, ear.side).to_dict() for ear in nodes.result.ears}
     nodes.segmentation.SetAttribute(DRAWN, json.dumps(drawn))
+    frame = frame_of(nodes.result.grid)
+    nodes.segmentation.SetAttribute(SCAN_FRAME, json.dumps(frame.ravel().tolist()))
     nodes.segmentation.SetNodeReferenceID(ITSELF, nodes.segmentation.GetID())
     for side, landmarks in nodes.landmarks.items():
         nodes.segmentation.SetNodeReferenceID(f"{LANDMARKS}{side}", landmarks.GetID())
