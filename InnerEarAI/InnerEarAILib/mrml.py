@@ -34,6 +34,9 @@ RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 ATTRIBUTE_PREFIX = "InnerEarAI."
 """Every node attribute of ours begins with this."""
 
+MODEL = f"{ATTRIBUTE_PREFIX}model"
+"""Every node of ours has this attribute: a volume that has it is an uncertainty."""
+
 LANDMARK_COLOUR = (0.60, 1.00, 0.35)
 """Red, green, blue: seen on grey, on either labyrinth's colour and on every uncertainty."""
 
@@ -94,7 +97,7 @@ def volume_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     if node is None or not node.IsA("vtkMRMLScalarVolumeNode"):
         raise InputError("No volume was given; choose the CT scan.")
     name = node.GetName()
-    if node.GetAttribute(f"{ATTRIBUTE_PREFIX}model"):
+    if node.GetAttribute(MODEL):
         raise InputError(f"'{name}' is the uncertainty of an earlier run, not a CT scan; choose the scan itself.")
     if node.GetImageData() is None or node.GetImageData().GetNumberOfPoints() == 0:
         raise InputError(f"The volume '{name}' holds no image; load the scan again.")
@@ -170,6 +173,8 @@ def show_results(
 ) -> None:
     """Shows the scan in all slice views with the uncertainty over it, and centres them on the first ear.
 
+    Without uncertainty that of an earlier run is taken off; what else the user has laid over the scan stays.
+
     Slice views that showed another volume are fitted to the scan first; the others keep their zoom.
 
     Args:
@@ -181,9 +186,11 @@ def show_results(
     of_another_volume = [
         view for view in _slice_logics() if not _is_background(view.GetSliceCompositeNode(), input_node)
     ]
-    slicer.util.setSliceViewerLayers(
-        background=input_node, foreground=nodes.uncertainty, foregroundOpacity=overlay_opacity
-    )
+    slicer.util.setSliceViewerLayers(background=input_node)
+    if nodes.uncertainty is None:
+        take_uncertainties_off(input_node.GetScene())
+    else:
+        slicer.util.setSliceViewerLayers(foreground=nodes.uncertainty, foregroundOpacity=overlay_opacity)
     for view in of_another_volume:
         view.FitSliceToBackground()
     if nodes.uncertainty is not None:
@@ -200,6 +207,15 @@ def is_looked_at(volume_node: slicer.vtkMRMLScalarVolumeNode) -> bool:
     """Whether a volume is the background of a slice view."""
     composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", volume_node.GetScene())
     return any(_is_background(composite, volume_node) for composite in composites)
+
+
+def take_uncertainties_off(scene: slicer.vtkMRMLScene) -> None:
+    """Takes every uncertainty of ours off the slices; what else lies over a scan stays."""
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene):
+        overlaid = scene.GetNodeByID(composite.GetForegroundVolumeID() or "")
+        if overlaid is not None and overlaid.GetAttribute(MODEL):
+            composite.SetForegroundVolumeID(None)
+            refresh_legend(overlaid)
 
 
 def refresh_legend(uncertainty: slicer.vtkMRMLScalarVolumeNode) -> None:

@@ -130,3 +130,31 @@ def test_who_waits_in_the_module_sees_the_ears_whatever_was_shown(panel, views, 
     assert backgrounds(views) == {scan.GetID()}
     assert len(resets) == 1
     assert IN_THE_SCENE not in panel.widget.ui.statusLabel.text
+
+
+@pytest.fixture
+def pet(panel, views, scan, other):
+    """Another volume, which the user has laid over the scan in two of three slice views."""
+    slicer.util.setSliceViewerLayers(background=scan, foreground=other, foregroundOpacity=0.3)
+    views["Axial"].composite.SetForegroundVolumeID(None)
+    return other
+
+
+def test_a_run_without_uncertainty_leaves_what_the_user_has_laid_over_the_scan(panel, views, scan, pet):
+    add_ears(panel, scan, uncertain=False)
+    assert [view.composite.GetForegroundVolumeID() for view in views.values()] == [None, pet.GetID(), pet.GetID()]
+    assert {view.composite.GetForegroundOpacity() for view in views.values()} == {0.3}
+
+
+def test_a_run_without_uncertainty_takes_that_of_an_earlier_run_off(panel, views, scan, pet):
+    add_ears(panel, scan)
+    views["Coronal"].composite.SetForegroundVolumeID(pet.GetID())
+    add_ears(panel, scan, uncertain=False)
+    assert [view.composite.GetForegroundVolumeID() for view in views.values()] == [None, pet.GetID(), None]
+
+
+def test_hiding_the_uncertainty_leaves_what_the_user_has_laid_over_another_view(panel, views, scan, pet):
+    add_ears(panel, scan)
+    views["Coronal"].composite.SetForegroundVolumeID(pet.GetID())
+    panel.widget.ui.showUncertaintyButton.click()
+    assert [view.composite.GetForegroundVolumeID() for view in views.values()] == [None, pet.GetID(), None]

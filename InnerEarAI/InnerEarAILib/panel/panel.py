@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 
 from InnerEarAILib.model_card import ModelError
 from InnerEarAILib.model_store import list_models
-from InnerEarAILib.mrml import ATTRIBUTE_PREFIX, is_looked_at, volume_from_node
+from InnerEarAILib.mrml import MODEL, is_looked_at, volume_from_node
 from InnerEarAILib.panel import hints
 from InnerEarAILib.panel.computer import chosen_card
 from InnerEarAILib.panel.computer_watch import ComputerWatch
@@ -52,7 +52,7 @@ def volumes_to_choose(scene: Any) -> list[Any]:
         for node in volumes
         if node.GetClassName() == "vtkMRMLScalarVolumeNode"
         and not node.GetHideFromEditors()
-        and not node.GetAttribute(f"{ATTRIBUTE_PREFIX}model")
+        and not node.GetAttribute(MODEL)
     ]
 
 

@@ -11,7 +11,7 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from InnerEarAILib.labyrinth_files import SEGMENT_COLOURS
-from InnerEarAILib.mrml import refresh_legend
+from InnerEarAILib.mrml import refresh_legend, take_uncertainties_off
 from InnerEarAILib.panel.corrections import LABYRINTH, control_point, summary_as_corrected
 from InnerEarAILib.panel.run_record import RunRecord
 
@@ -184,8 +184,10 @@ class ResultsView:
         self._follow_display()
 
     def _switch_uncertainty(self) -> None:
-        shown = None if self._uncertainty_is_shown() else self.record.uncertainty
-        slicer.util.setSliceViewerLayers(foreground=shown, foregroundOpacity=UNCERTAINTY_OPACITY)
+        if self._uncertainty_is_shown():
+            take_uncertainties_off(slicer.mrmlScene)
+        else:
+            slicer.util.setSliceViewerLayers(foreground=self.record.uncertainty, foregroundOpacity=UNCERTAINTY_OPACITY)
         refresh_legend(self.record.uncertainty)
         self._follow_display()
 
