@@ -94,7 +94,7 @@ class InnerEarAIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.ui.inputSelector.setMRMLScene(slicer.mrmlScene)
         self.logic = InnerEarAILogic()
-        self.panel = Panel(self.ui, self.logic, lambda: self.parent.isEntered)
+        self.panel = Panel(self.ui, self.logic, self.isInUse)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
@@ -103,9 +103,13 @@ class InnerEarAIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self.initializeParameterNode()
-        if self.parent.isEntered:
-            # Reloaded: Slicer does not enter the module again.
+        if self.isInUse():
+            # Reloaded, or made by a script: nobody enters the module.
             self.enter()
+
+    def isInUse(self):
+        """Whether the user has the panel before them: in the module, or in a window that has the panel as a part."""
+        return getattr(self.parent, "isEntered", True) or self.parent.visible
 
     def onReload(self):
         """In developer mode: takes up the library as it is on the disk, too."""
@@ -125,7 +129,7 @@ class InnerEarAIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.look_at_computer()
 
     def exit(self):
-        """Called each time the user opens another module; a run goes on."""
+        """Called each time the user opens another module; a run goes on, but the panel no longer follows the scene."""
 
     def onSceneStartClose(self, caller, event):
         self.panel.abandon(_("Cancelled, as the scene was closed."))
@@ -133,7 +137,7 @@ class InnerEarAIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneChanged(self, caller, event):
         # Only the scenes of those who use the module get its parameter node.
-        if self.parent.isEntered:
+        if self.isInUse():
             self.initializeParameterNode()
 
     def onBatchEnded(self, caller, event):

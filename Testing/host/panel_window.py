@@ -47,7 +47,6 @@ class PanelWindow:
         QtWidgets.QVBoxLayout(self.parent)
         self.parent.resize(PANEL_PIXELS, 900)
         self.make()
-        self.parent.show()
         self.enter()
         self.settle()
 
@@ -60,6 +59,7 @@ class PanelWindow:
 
     def enter(self) -> None:
         """Opens the module, as its name in Slicer's list does."""
+        self.parent.show()
         self.parent.isEntered = True
         self.widget.enter()
 
@@ -67,6 +67,7 @@ class PanelWindow:
         """Opens another module."""
         self.parent.isEntered = False
         self.widget.exit()
+        self.parent.hide()
 
     def choose_scan(self, node: slicer.vtkMRMLNode | None) -> None:
         """Chooses the scan in its selector, as the user does."""

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from InnerEarAILib.mrml import RAS_FROM_LPS
 from InnerEarAILib.panel.corrections import summary_as_corrected
 from InnerEarAILib.panel.run_record import SCAN_FRAME, SUMMARY, latest_run
-from panel.driving import SCAN_AFFINE_RAS, add_ears, button, save_into, shown
+from panel.driving import SCAN_AFFINE_RAS, add_ears, add_scan, button, save_into, shown
 
 
 def saved_summary(panel, folder, monkeypatch):
@@ -268,6 +268,18 @@ def test_the_panel_says_at_once_what_was_corrected(segmented):
     segmented.widget.enter()
     segmented.settle()
     assert any("0 mm³ (corrected)" in text for text in shown(segmented))
+
+
+def test_surfaces_that_the_user_has_made_the_source_are_looked_at_and_left_as_they_are(segmented):
+    segmentation = slicer.util.getNode("CT inner ear").GetSegmentation()
+    names = slicer.vtkSegmentationConverter
+    segmentation.SetSourceRepresentationName(names.GetSegmentationClosedSurfaceRepresentationName())
+    volumes = [ear["volume_mm3"] for ear in segmented.widget.panel._results.record.summary["ears"]]
+    add_scan(segmented, "another")
+    segmented.choose_scan(slicer.util.getNode("CT"))
+    ears = segmented.widget.panel._results._ears_now
+    assert [ear["volume_mm3"] for ear in ears] == pytest.approx(volumes, rel=0.02)
+    assert not segmentation.ContainsRepresentation(names.GetSegmentationBinaryLabelmapRepresentationName())
 
 
 def test_removing_corrected_results_asks_first(segmented, monkeypatch):

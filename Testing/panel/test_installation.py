@@ -104,8 +104,7 @@ def test_a_scene_that_is_closed_during_the_installation_starts_nothing(
     panel, scan, installed, asked, calls, answers, monkeypatch
 ):
     def pip_ensure(*arguments, **choices):
-        panel.widget.exit()
-        panel.parent.isEntered = False
+        panel.leave()
         slicer.mrmlScene.Clear()
         panel.settle()
         installed["safetensors"] = "0.8"
@@ -114,8 +113,7 @@ def test_a_scene_that_is_closed_during_the_installation_starts_nothing(
     answers(FINDS_TWO_EARS)
     panel.widget.ui.segmentButton.click()
     assert panel.widget.panel._run is None
-    panel.parent.isEntered = True
-    panel.widget.enter()
+    panel.enter()
     assert "Load a CT" in panel.widget.ui.statusLabel.text
 
 

@@ -58,10 +58,8 @@ def drawn_segment(node: slicer.vtkMRMLSegmentationNode, segment_id: str) -> Draw
     """A segment as it is now, without the transforms above it."""
     if node.GetSegmentation().GetSegment(segment_id) is None:
         return DrawnSegment()
-    # Done already, except where the user has made another representation the source.
-    node.CreateBinaryLabelmapRepresentation()
     labels = slicer.vtkOrientedImageData()
-    node.GetBinaryLabelmapRepresentation(segment_id, labels)
+    _with_voxels(node).GetBinaryLabelmapRepresentation(segment_id, labels)
     scalars = labels.GetPointData().GetScalars()
     if scalars is None:
         return DrawnSegment()
@@ -78,3 +76,16 @@ def drawn_segment(node: slicer.vtkMRMLSegmentationNode, segment_id: str) -> Draw
     digest = hashlib.sha256(repr(tight.shape).encode() + np.packbits(tight).tobytes()).hexdigest()
     voxel_mm3 = abs(float(np.linalg.det(affine[:3, :3])))
     return DrawnSegment(np.count_nonzero(tight) * voxel_mm3, digest, tuple(affine.ravel().tolist()))
+
+
+def _with_voxels(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLSegmentationNode:
+    """A node itself, or a copy outside the scene where the user has made surfaces of it alone: they stay so."""
+    voxels = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    if node.GetSegmentation().ContainsRepresentation(voxels):
+        return node
+    segmentation = slicer.vtkSegmentation()
+    segmentation.DeepCopy(node.GetSegmentation())
+    copy = slicer.vtkMRMLSegmentationNode()
+    copy.SetAndObserveSegmentation(segmentation)
+    copy.CreateBinaryLabelmapRepresentation()
+    return copy

@@ -62,11 +62,12 @@ class Panel:
     Args:
         ui: the widgets of InnerEarAI.ui by name.
         logic: InnerEarAILogic; adds results to the scene.
-        is_entered: whether the user is in the module.
+        is_in_use: whether the user has the panel before them. Else it follows neither scene nor settings, until
+            look_at_computer is called.
     """
 
-    def __init__(self, ui: Any, logic: Any, is_entered: Callable[[], bool]) -> None:
-        self._ui, self._logic, self._is_entered = ui, logic, is_entered
+    def __init__(self, ui: Any, logic: Any, is_in_use: Callable[[], bool]) -> None:
+        self._ui, self._logic, self._is_in_use = ui, logic, is_in_use
         self._parameters: Any = None
         self._observation: tuple[Any, int] | None = None
         self._run: Run | None = None
@@ -96,7 +97,7 @@ class Panel:
         self._parameters = parameters
         if parameters is not None:
             node = parameters.parameterNode
-            self._observation = (node, node.AddObserver("ModifiedEvent", lambda caller, event: self._refresh()))
+            self._observation = (node, node.AddObserver("ModifiedEvent", lambda caller, event: self._follow()))
         self._refresh()
 
     def look_at_computer(self) -> None:
@@ -109,6 +110,9 @@ class Panel:
         """Nodes came or went: looks at them once all have come or gone."""
         if self._run is not None and not slicer.mrmlScene.IsNodePresent(self._run_node):
             self.abandon(_("Cancelled, as the scan was removed from the scene."))
+        record = self._results.record
+        if record is not None and not self._is_in_use() and not slicer.mrmlScene.IsNodePresent(record.segmentation):
+            self._results.show(None)
         self._refresh_soon()
 
     def abandon(self, reason: str) -> None:
@@ -229,7 +233,7 @@ class Panel:
         """Whether there was something to add, and it was added."""
         self._computer.learn(outcome.result.provenance)
         # Who is at work in another module, with another volume, keeps the views.
-        shows = self._is_entered() or is_looked_at(node)
+        shows = self._is_in_use() or is_looked_at(node)
         try:
             notes = self._logic.addResult(outcome.result, node, shows).result.notes
         except InputError as error:
@@ -303,8 +307,12 @@ class Panel:
             return None, str(error)
         return volume, ""
 
+    def _follow(self) -> None:
+        if self._is_in_use():
+            self._refresh()
+
     def _refresh_soon(self) -> None:
-        if not self._refresh_is_due:
+        if self._is_in_use() and not self._refresh_is_due:
             self._refresh_is_due = True
             qt.QTimer.singleShot(0, self._refresh_when_due)
 
