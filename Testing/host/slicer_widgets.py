@@ -63,8 +63,10 @@ class _NodeComboBox(QtWidgets.QComboBox):
         return self._scene.GetNodeByID(node_id) if self._scene and node_id else None
 
     def setCurrentNode(self, node: slicer.vtkMRMLNode | None) -> None:  # noqa: N802
-        """Chooses a node."""
+        """Chooses a node; as in Slicer, an open list in which another row is under the mouse is closed."""
         index = self.findData(node.GetID() if node is not None else None)
+        if self.view().currentIndex().row() != index:
+            self.hidePopup()
         self.setCurrentIndex(index)
 
     def _refill(self, keeps_choice: bool = True) -> None:

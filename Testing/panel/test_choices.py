@@ -90,6 +90,18 @@ def test_a_scan_that_is_removed_is_not_replaced_by_its_neighbour(panel, scan):
     assert not panel.widget.ui.segmentButton.enabled
 
 
+def test_the_list_of_scans_stays_open_while_the_user_chooses_from_it(panel, scan):
+    second = add_scan(panel, "second")
+    selector = panel.widget.ui.inputSelector
+    selector.showPopup()
+    rows = selector.view()
+    rows.setCurrentIndex(selector.model().index(selector.findData(scan.GetID()), 0))
+    panel.widget.logic.getParameterNode().preset = "fast"
+    panel.settle()
+    assert rows.isVisible()
+    assert selector.currentNode() is second
+
+
 def test_a_saved_scene_restores_the_panel(panel, scan, tmp_path):
     for selector, value, *_ in CHOICES:
         choose(panel, selector, value)

@@ -69,7 +69,9 @@ class Controls:
         ui = self._ui
         with _silent(ui.contrastCheckBox), _silent(ui.inputSelector):
             ui.contrastCheckBox.checked = parameters.contrastMatching
-            ui.inputSelector.setCurrentNode(parameters.inputVolume)
+            # Set again to the same, Slicer's selector would close its list while the user chooses from it.
+            if ui.inputSelector.currentNode() is not parameters.inputVolume:
+                ui.inputSelector.setCurrentNode(parameters.inputVolume)
 
     def offer_models(self, cards: Iterable[ModelCard], automatic: str) -> None:
         """What can be chosen as model; `automatic` is the name of the one that would be taken by itself."""
