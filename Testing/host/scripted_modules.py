@@ -28,14 +28,17 @@ class ScriptedLoadableModuleWidget:
     """Stands for the panel's base class: without the developer's section.
 
     Args:
-        parent: the widget that the panel is put into; it has a layout.
+        parent: the widget that the panel is put into; it has a layout. Without one, the panel gets a window of its own
+            and is set up at once, as in the application.
     """
 
     def __init__(self, parent: Any = None) -> None:
-        super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Widget")
-        self.parent = parent
-        self.layout = None if parent is None else parent.layout()
+        self.parent = _window() if parent is None else parent
+        self.layout = self.parent.layout()
+        if parent is None:
+            self.setup()
+            self.parent.show()
 
     def setup(self) -> None:
         """The panel's class builds on this."""
@@ -78,6 +81,16 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
 
     def runTest(self) -> None:  # noqa: N802
         """The application calls this from "Reload and Test"; a self test overrides it."""
+
+
+def _window() -> Any:
+    # Not above: where there is no panel, there is no Qt.
+    import qt
+
+    window = slicer.qMRMLWidget()
+    window.setLayout(qt.QVBoxLayout())
+    window.setMRMLScene(slicer.mrmlScene)
+    return window
 
 
 def install_stand_ins() -> None:

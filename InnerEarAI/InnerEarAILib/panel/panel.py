@@ -130,8 +130,13 @@ class Panel:
         self._results.show(None)
 
     def _on_choice(self, name: str, value: Any) -> None:
-        if self._parameters is None or self._run is not None:
+        if self._run is not None:
             return
+        # Nobody enters the module where another window has the panel as a part.
+        if self._parameters is None:
+            self.set_parameters(self._logic.getParameterNode())
+        if self._computer.state == "probing":
+            self.look_at_computer()
         self._message, self._log = "", ""
         setattr(self._parameters, name, value)
         self._refresh()
