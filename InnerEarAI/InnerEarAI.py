@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -262,35 +263,85 @@ class InnerEarAILogic(ScriptedLoadableModuleLogic):
 
 
 class InnerEarAITest(ScriptedLoadableModuleTest):
-    """The self test: a phantom, whose truth is known, through the logic."""
+    """The self test: the way of a result into the scene and the panel; with PyTorch, a phantom whose truth is known."""
 
     LEAST_DICE = 0.8
     LARGEST_VOLUME_ERROR = 0.2
     LARGEST_WINDOW_ERROR_MM = 1.0
 
     def setUp(self):
-        # Here and not in runTest: CTest runs the test methods by themselves.
-        from InnerEarAILib.panel.installation import obstacle
-
-        if sentence := obstacle():
-            self.skipTest(sentence)
         slicer.mrmlScene.Clear()
 
     def runTest(self):
-        try:
+        for test in (
+            self.test_ResultIsInTheSceneAndInTheSavedOne,
+            self.test_PanelShowsTheResult,
+            self.test_PhantomIsFoundWhereItIs,
+        ):
             self.setUp()
-        except unittest.SkipTest as skipped:
-            logging.warning(f"InnerEarAI: nothing was tested. {skipped}")
-            return
-        self.test_PhantomIsFoundWhereItIs()
+            try:
+                test()
+            except unittest.SkipTest as skipped:
+                logging.warning(f"InnerEarAI: {test.__name__} was skipped. {skipped}")
+
+    def test_ResultIsInTheSceneAndInTheSavedOne(self):
+        """What the logic adds to the scene is there, and is what a saved scene brings back."""
+        import numpy as np
+
+        from InnerEarAILib.panel.corrections import summary_as_corrected
+        from InnerEarAILib.panel.run_record import latest_run
+
+        nodes = self.segmentWithoutNetwork()
+        for ear in nodes.result.ears:
+            voxels = slicer.util.arrayFromSegmentInternalBinaryLabelmap(nodes.segmentation, ear.side)
+            label = nodes.segmentation.GetSegmentation().GetSegment(ear.side).GetLabelValue()
+            self.assertEqual(np.count_nonzero(voxels == label), np.count_nonzero(ear.segmentation.voxels))
+            points = slicer.util.arrayFromMarkupsControlPoints(nodes.landmarks[ear.side], world=True)
+            truth = [landmark.position_lps * (-1, -1, 1) for landmark in ear.landmarks]
+            np.testing.assert_allclose(points, truth, atol=1e-6)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            path = str(Path(folder) / "scene.mrb")
+            self.assertTrue(slicer.util.saveScene(path))
+            slicer.mrmlScene.Clear()
+            slicer.util.loadScene(path)
+        run = latest_run(slicer.mrmlScene, slicer.util.getNode("self test"))
+        ears = summary_as_corrected(run)["ears"]
+        self.assertEqual([(ear["side"], ear["corrected"]) for ear in ears], [("right", []), ("left", [])])
+        self.assertIsNotNone(run.uncertainty)
+
+    def test_PanelShowsTheResult(self):
+        """The panel comes up, offers the scan and names its result."""
+        if not hasattr(slicer, "qMRMLWidget"):
+            self.skipTest("There are no widgets.")
+        nodes = self.segmentWithoutNetwork()
+        widget = InnerEarAIWidget()
+        try:
+            widget.enter()
+            self.assertIs(widget.ui.inputSelector.currentNode(), slicer.util.getNode("self test"))
+            self.assertIn(nodes.segmentation.GetName(), widget.ui.resultsCaption.text)
+        finally:
+            widget.cleanup()
+            widget.parent.close()
+
+    def segmentWithoutNetwork(self):
+        """Runs the logic on a scan made in memory, with two balls for ears."""
+        from InnerEarAILib.mrml import RAS_FROM_LPS
+        from InnerEarAILib.panel.self_test import empty_scan, segment_without_network
+
+        scan = empty_scan()
+        volumeNode = slicer.util.addVolumeFromArray(scan.voxels, RAS_FROM_LPS @ scan.affine_lps, scan.name)
+        return InnerEarAILogic(segment=segment_without_network).process(volumeNode)
 
     def test_PhantomIsFoundWhereItIs(self):
         """Volume and windows of the labyrinth are those that were drawn."""
         import numpy as np
 
         from InnerEarAILib.mrml import RAS_FROM_LPS
+        from InnerEarAILib.panel.installation import obstacle
         from InnerEarAILib.phantom.phantom import embedded_phantom
 
+        if sentence := obstacle():
+            self.skipTest(sentence)
         phantom = embedded_phantom()
         ijkToRas = RAS_FROM_LPS @ phantom.scan.affine_lps
         volumeNode = slicer.util.addVolumeFromArray(phantom.scan.voxels, ijkToRas, "Phantom")
