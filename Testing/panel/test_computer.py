@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from host.panel_window import PanelWindow
-from InnerEarAILib.panel import computer, computer_watch, installation
+from InnerEarAILib.panel import computer, computer_watch, installation, probe
 from InnerEarAILib.panel import panel as panel_module
 from InnerEarAILib.panel.computer import Computer
 from InnerEarAILib.time_estimate import Speed
@@ -95,16 +95,31 @@ def test_what_was_found_is_shown_at_once_at_the_next_start(opened, probe_says):
     assert "About 5 seconds on this computer." in window.widget.ui.timeLabel.text
 
 
-def test_devices_that_are_as_they_were_are_not_measured_again(opened, probe_says):
+@pytest.fixture
+def children(monkeypatch):
+    """The probes' processes, also of those that are over."""
+    started = []
+
+    class Kept(probe.Child):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            started.append(self)
+
+    monkeypatch.setattr(probe, "Child", Kept)
+    return started
+
+
+def test_devices_that_are_as_they_were_are_not_measured_again(opened, probe_says, children):
     probe_says(STARTED, GPU, CPU, *SPEEDS, PROBED)
     probed(opened())
     # It would measure for a minute.
     probe_says(STARTED, GPU, CPU, seconds=60)
     window = opened()
-    process = window.widget.panel._computer._probe._child._process
     add_scan(window, "CT")
     ui = is_looked_at(window)
-    assert process.poll() is not None
+    assert len(children) == 2
+    # Killed: by itself it would have ended with 0.
+    assert children[1]._process.poll() not in (None, 0)
     assert ui.deviceHint.text == "Found: NVIDIA RTX 4090, 24 GB."
     assert "About 5 seconds on this computer." in ui.timeLabel.text
     assert not ui.logButton.visible
