@@ -9,8 +9,8 @@ from slicer.i18n import tr as _
 from InnerEarAILib.model_card import ModelCard
 from InnerEarAILib.panel.computer import Computer
 from InnerEarAILib.panel.run import Run
+from InnerEarAILib.panel.wording import duration, step_name
 from InnerEarAILib.segmenter_options import SegmenterOptions
-from InnerEarAILib.time_estimate import in_words
 
 ProbeState = Literal["missing", "faulty", "probing", "failed", "known"]
 """How far the panel knows the computer; or why it cannot be looked at: something is not installed, or unfit."""
@@ -36,7 +36,7 @@ def time_hint(options: SegmenterOptions, seconds: float | None, state: ProbeStat
     elif state == "probing":
         when = _("Measuring how fast this computer is…")
     elif seconds is not None:
-        when = _("About {time} on this computer.").format(time=in_words(seconds))
+        when = _("About {time} on this computer.").format(time=duration(seconds))
     elif not has_input:
         when = ""
     else:
@@ -90,7 +90,7 @@ def device_advice(computer: Computer | None) -> str:
 
 def progress_text(run: Run, expected_seconds: float | None) -> str:
     """Where a run stands: the step, and how long it will still take."""
-    step = run.step or _("Starting")
+    step = step_name(run.step or "Starting")
     if 0 < run.fraction < 1:
         step = f"{step}, {run.fraction:.0%}"
     left = run.step_seconds_left() if expected_seconds is None else expected_seconds - run.seconds
@@ -99,8 +99,8 @@ def progress_text(run: Run, expected_seconds: float | None) -> str:
     if left < 0:
         return _("{step}. It takes longer than expected.").format(step=step)
     if expected_seconds is None:
-        return _("{step}. About {time} left in this step.").format(step=step, time=in_words(left))
-    return _("{step}. About {time} left.").format(step=step, time=in_words(left))
+        return _("{step}. About {time} left in this step.").format(step=step, time=duration(left))
+    return _("{step}. About {time} left.").format(step=step, time=duration(left))
 
 
 def progress_fraction(run: Run, expected_seconds: float | None) -> float:

@@ -32,10 +32,9 @@ from InnerEarAILib.panel.results_view import ResultsView
 from InnerEarAILib.panel.run import Outcome, Run
 from InnerEarAILib.panel.run_record import latest_run, remove_run
 from InnerEarAILib.panel.saving import save_run
-from InnerEarAILib.result_files import NOTICE
+from InnerEarAILib.panel.wording import duration, notice
 from InnerEarAILib.scan_checks import check_size, check_spacing
 from InnerEarAILib.segmenter_options import SegmenterOptions
-from InnerEarAILib.time_estimate import in_words
 from InnerEarAILib.volume import InputError, Volume
 
 LOOK_AGAIN_MILLISECONDS = 100
@@ -85,7 +84,7 @@ class Panel:
         ui.logButton.connect("clicked()", lambda: show_log(self._log or self._computer.log))
         ui.saveButton.connect("clicked()", self._on_save)
         ui.removeButton.connect("clicked()", self._on_remove)
-        ui.noticeLabel.text = NOTICE
+        ui.noticeLabel.text = notice()
         self._refresh()
 
     def set_parameters(self, parameters: Any | None) -> None:
@@ -250,7 +249,7 @@ class Panel:
             return False
         sides = [_("right") if ear.side == "right" else _("left") for ear in outcome.result.ears]
         found = _("Found in {time}: the {sides} ear.") if len(sides) == 1 else _("Found in {time}: {sides} ear.")
-        found = found.format(time=in_words(run.seconds), sides=_(" and ").join(sides))
+        found = found.format(time=duration(run.seconds), sides=_(" and ").join(sides))
         where = [] if shows else [_("The results are in the scene; “Jump to” centres the views on them.")]
         self._message = "\n".join([found, *where, *notes])
         return True
