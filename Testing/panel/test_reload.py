@@ -78,3 +78,12 @@ def test_the_old_panel_no_longer_follows_the_scene(panel, scan, monkeypatch):
     assert "Load a CT" in panel.widget.ui.statusLabel.text
     add_scan(panel, "next")
     assert panel.widget.ui.segmentButton.enabled
+
+
+def test_a_choice_in_the_old_panel_changes_nothing(panel, scan, monkeypatch):
+    old = panel.widget
+    reload_module(panel, monkeypatch)
+    old.ui.presetSelector.currentIndex = old.ui.presetSelector.findData("fast")
+    panel.settle()
+    assert panel.widget.logic.getParameterNode().preset == "standard"
+    assert old.panel._parameters is None

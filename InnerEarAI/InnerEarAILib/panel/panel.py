@@ -129,15 +129,15 @@ class Panel:
         self._results.show(None)
 
     def _on_choice(self, name: str, value: Any) -> None:
-        if self._run is not None:
+        if self._closed or self._run is not None:
             return
+        self._message, self._log = "", ""
         # Nobody enters the module where another window has the panel as a part.
         if self._parameters is None:
             self.set_parameters(self._logic.getParameterNode())
+        setattr(self._parameters, name, value)
         if self._computer.state == "probing":
             self.look_at_computer()
-        self._message, self._log = "", ""
-        setattr(self._parameters, name, value)
         self._refresh()
 
     def _on_button(self) -> None:
