@@ -9,11 +9,22 @@ from InnerEarAILib.training.configuration import read_configuration
 from InnerEarAILib.training.data_settings import ManifestData
 from InnerEarAILib.training.data_source import data_of, open_data, with_manifest
 from InnerEarAILib.training.manifest import read_manifest
-from InnerEarAILib.training.splits import partition, redraw
+from InnerEarAILib.training.splits import on_both_sides, partition, redraw
+from InnerEarAILib.volume import InputError
 from library.tiny_training import tiny_config
-from library.written_cases import entry, write_case, write_manifest
+from library.written_cases import entry, volumes, write_case, write_manifest
 
 ALL_APART = [str(number) for number in range(43)]
+
+NAMES = ("a", "b", "c")
+
+
+def write_scans(folder):
+    """Writes a case of each of NAMES, each with a scan of its own."""
+    for number, name in enumerate(NAMES):
+        scan, _ = volumes()
+        scan.voxels[0, 0, 0] += number
+        write_case(folder, name, scan)
 
 
 def test_folds_are_random_but_fixed_and_never_share_a_case():
@@ -81,9 +92,8 @@ def test_unknown_split_is_refused():
 
 
 def test_parts_of_a_configuration_hold_out_every_scan_once(tmp_path):
-    for name in ("a", "b", "c"):
-        write_case(tmp_path, name)
-    manifest = write_manifest(tmp_path, [entry(name) for name in ("a", "b", "c")])
+    write_scans(tmp_path)
+    manifest = write_manifest(tmp_path, [entry(name) for name in NAMES])
     table = {"kind": "manifest", "manifest": str(manifest), "split": "partition", "folds": 3, "region_mm": 14.0,
              "validation_tiles": 1}  # fmt: skip
     held_out = []
@@ -94,15 +104,47 @@ def test_parts_of_a_configuration_hold_out_every_scan_once(tmp_path):
     assert sorted(held_out) == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize(("patient", "refused"), [("18", 2), ("17", 0)])
+def test_one_scan_under_two_names_is_not_trained_on_and_held_out(tmp_path, patient, refused):
+    write_scans(tmp_path)
+    write_case(tmp_path, "copy")  # of a
+    cases = [entry("a", patient=patient), entry("b"), entry("c"), entry("copy", patient="17")]
+    folds = len({case.get("patient", case["name"]) for case in cases})
+    table = {"kind": "manifest", "split": "partition", "folds": folds, "region_mm": 14.0, "validation_tiles": 1,
+             "manifest": str(write_manifest(tmp_path, cases))}  # fmt: skip
+    said = []
+    for fold in range(1, folds + 1):
+        try:
+            with open_data(tiny_config(data={**table, "fold": fold}), tmp_path / "scans", lambda line: None) as data:
+                assert not data.seen.taught.sha256 & data.seen.validated.sha256
+        except InputError as error:
+            said.append(str(error))
+    assert len(said) == refused
+    assert all("held out: a and copy. Give cases of one scan the same patient" in sentence for sentence in said)
+
+
+def test_cases_that_share_a_scan_are_told_where_it_lies_on_both_sides():
+    assert on_both_sides(["x", "y", "x", "z"], [0, 1], [2, 3]) == [[0, 2]]
+    assert on_both_sides(["x", "y", "x", "z"], [0, 1, 2], [3]) == []
+
+
+def test_blanks_round_a_patient_do_not_make_another_one(tmp_path):
+    for name in NAMES:
+        write_case(tmp_path, name)
+    path = write_manifest(tmp_path, [entry("a", patient="17"), entry("b", patient="17 "), entry("c", patient=" ")])
+    told = [case.one_patient for case in read_manifest(path).cases]
+    assert told[0] == told[1]
+    assert told[2].startswith("scan ")
+
+
 def test_more_cases_held_out_than_there_are_is_refused():
     with pytest.raises(ValueError, match="cannot be held out"):
         redraw(ALL_APART[:5], 1, 5, seed=1)
 
 
 def test_configuration_opens_a_data_set_with_its_folds(tmp_path):
-    for name in ("a", "b", "c"):
-        write_case(tmp_path, name)
-    manifest = write_manifest(tmp_path, [entry(name) for name in ("a", "b", "c")])
+    write_scans(tmp_path)
+    manifest = write_manifest(tmp_path, [entry(name) for name in NAMES])
     config = tiny_config(data={"kind": "manifest", "manifest": "-", "region_mm": 14.0})
     config = with_manifest(config, manifest, 2)
     said = []

@@ -22,7 +22,8 @@ from InnerEarAILib.training.phantom_dataset import PhantomSource
 from InnerEarAILib.training.phantom_pool import TRAINING, VALIDATION, AnatomyPool, AnatomyRecipe, BackgroundGrowth
 from InnerEarAILib.training.samples import SampleSource, TrainingSample
 from InnerEarAILib.training.seen_scans import ScanList, SeenScans
-from InnerEarAILib.training.splits import partition, redraw
+from InnerEarAILib.training.splits import on_both_sides, partition, redraw
+from InnerEarAILib.volume import InputError
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def open_data(
     Raises:
         ValueError: if the [data] table is not understood.
         ManifestError: if the data set cannot be used.
+        InputError: if one scan would be trained on and held out.
     """
     described = data_of(config)
     if isinstance(described, ManifestData):
@@ -127,6 +129,7 @@ def _open_manifest(
     for done, number in enumerate(new, start=1):
         say(f"Preparing scan {done} of {len(new)}")
         prepare_case(manifest.cases[number], folders[number], *grid)
+    _check_sides(manifest, folders, training, held_out)
     taught = tuple(folders[number] for number in training)
     whole = data.tiles == "whole"
 
@@ -150,6 +153,21 @@ def _open_manifest(
         data.region_mm,
         SeenScans(scans(training), scans(held_out)),
     )
+
+
+def _check_sides(manifest: Manifest, folders: Sequence[Path], training: Sequence[int], held_out: Sequence[int]) -> None:
+    """Refuses a split with one scan, under several names, on both of its sides.
+
+    Raises:
+        InputError: that names the cases.
+    """
+    same = on_both_sides([prepared_sha256(folder) for folder in folders], training, held_out)
+    if same:
+        named = "; ".join(" and ".join(manifest.cases[number].name for number in group) for group in same)
+        raise InputError(
+            f"The same scan would be trained on and held out: {named}. Give cases of one scan the same patient in the "
+            "manifest, or leave out the copy."
+        )
 
 
 @contextmanager

@@ -180,7 +180,8 @@ def read_manifest(path: Path) -> Manifest:
         mistakes += wrong
         if not wrong:
             files = tuple(path.parent / row[key] for key in _files(row))
-            cases.append(Case(name, files, tuple(row.get("unmarked", ())), patient=row.get("patient", ""), **shared))
+            unmarked, patient = tuple(row.get("unmarked", ())), row.get("patient", "").strip()
+            cases.append(Case(name, files, unmarked, patient=patient, **shared))
     if mistakes:
         # The scans of cases that are well described are looked at all the same, so that one round of mending is enough.
         raise ManifestError(f"{path} cannot be used:", [*mistakes, *data_mistakes(cases)])

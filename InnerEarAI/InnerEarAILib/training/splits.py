@@ -67,6 +67,18 @@ def partition(patients: Sequence[str], fold: int, folds: int, seed: int) -> tupl
     return _sides(len(patients), parts[fold - 1])
 
 
+def on_both_sides(scans: Sequence[str], training: Sequence[int], held_out: Sequence[int]) -> list[list[int]]:
+    """Numbers of the cases of each scan that is both trained on and held out.
+
+    Args:
+        scans: what tells the scan of each case from all others.
+        training, held_out: numbers of cases.
+    """
+    shared = {scans[number] for number in training} & {scans[number] for number in held_out}
+    groups = _groups(scans)
+    return [group for group in groups if scans[group[0]] in shared]
+
+
 def _groups(patients: Sequence[str]) -> list[list[int]]:
     """Numbers of the cases of each patient, patients in the order in which they first appear."""
     groups: dict[str, list[int]] = {}
