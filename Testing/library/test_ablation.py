@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from InnerEarAILib.cli import main
@@ -12,8 +13,9 @@ from InnerEarAILib.evaluation import ablation
 from InnerEarAILib.evaluation.ablation import AblationPlan, ablate, run_configuration, told_from_base
 from InnerEarAILib.evaluation.ablation_report import ablation_table
 from InnerEarAILib.evaluation.catalogue import BASE, SINGLE_TASKS, VARIATIONS, variation, variations_of
+from InnerEarAILib.scan_files import write_volume
 from InnerEarAILib.training.configuration import read_configuration, read_table
-from library.labelled_balls import data_set
+from library.labelled_balls import ball, data_set
 from library.tiny_training import tiny_table
 
 TINY = tiny_table(iterations=4)
@@ -147,10 +149,56 @@ def test_scan_that_cannot_be_judged_is_named(tmp_path, arguments, capsys):
 
 
 def test_run_with_other_settings_is_not_mixed_in(tmp_path, arguments, capsys):
-    (tmp_path / "out" / "runs" / "base-fold1").mkdir(parents=True)
+    assert main([*arguments, "--only", "base"]) == 0
+    assert main([*arguments, "--only", "base", "--budget", "3"]) == 2
+    said = capsys.readouterr().err
+    assert "holds a run with other settings (optimisation.iterations was 2 and is 3); name another" in said
+    (tmp_path / "out" / "runs" / "base-fold1" / "checkpoint.safetensors").unlink()
     (tmp_path / "out" / "runs" / "base-fold1" / "done.json").write_text('{"key": "another", "minutes": 3}')
     assert main([*arguments, "--only", "base"]) == 2
-    assert "holds a run with other settings" in capsys.readouterr().err
+    assert "does not say what it was trained on" in capsys.readouterr().err
+
+
+def test_run_of_an_earlier_version_is_known_by_its_checkpoint(tmp_path, arguments, capsys):
+    chosen = [*arguments, "--only", "base"]
+    assert main(chosen) == 0
+    done = tmp_path / "out" / "runs" / "base-fold1" / "done.json"
+    done.write_text('{"key": "0", "minutes": 3}')
+    assert main(chosen) == 0
+    assert "trained before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("what", ["scan", "labels", "landmarks"])
+def test_run_is_not_taken_over_once_the_data_set_has_changed(tmp_path, arguments, capsys, what):
+    chosen = [*arguments, "--only", "base"]
+    assert main(chosen) == 0
+    scan, labels, landmarks = ball(0)
+    folder = tmp_path / "balls"
+    if what == "scan":
+        write_volume(folder / "b0.nrrd", scan.with_voxels(scan.voxels + np.int16(7)))
+    elif what == "labels":
+        write_volume(folder / "b0_labels.nrrd", labels.with_voxels(np.roll(labels.voxels, 1, axis=0)))
+    else:
+        path, (_, middle, _) = folder / "b0.mrk.json", landmarks["helicotrema"].tolist()
+        path.write_text(path.read_text().replace(repr(middle), repr(middle + 0.5)))
+    capsys.readouterr()
+    assert main(chosen) == 2
+    said = capsys.readouterr()
+    assert "The data set has changed since" in said.err
+    assert ("of the scans" if what == "scan" else "labels or landmarks of 1 of the scans have changed") in said.err
+    assert "trained before" not in said.out
+
+
+def test_run_is_taken_over_wherever_the_data_set_is_named_from(tmp_path, arguments, capsys, monkeypatch):
+    chosen = [*arguments, "--only", "base"]
+    assert main(chosen) == 0
+    monkeypatch.chdir(tmp_path / "balls")
+    chosen[chosen.index("--data") + 1] = "balls.toml"
+    capsys.readouterr()
+    assert main(chosen) == 0
+    said = capsys.readouterr().out
+    assert "trained before" in said
+    assert "Preparing" not in said
 
 
 def test_run_whose_mark_was_cut_off_is_gone_on_with(tmp_path, arguments):

@@ -28,7 +28,7 @@ SETTINGS = {
     "watch": {"workers": 4},
     "optimisation": {"iterations": 100, "learning_rate": 0.1},
     "data": {"kind": "manifest", "manifest": "here", "fold": 1},
-    "scans": {"trained on": ["a", "b"], "held out": ["c"]},
+    "scans": {"trained on": ["a", "b"], "held out": ["c"], "labelled": ["x", "y", "z"]},
 }
 
 
@@ -120,6 +120,8 @@ def test_run_is_not_resumed_on_another_fold(tmp_path, train, capsys):
         (changed(optimisation={"learning_rate": 0.2}), "optimisation.learning_rate was 0.1 and is 0.2"),
         (changed(scans={"trained on": ["b", "d", "e"]}), "of the scans trained on 1 are gone and 2 are new"),
         (changed(data={"fold": 2}, scans={"held out": ["a"]}), "data.fold was 1 and is 2; give what"),
+        (changed(scans={"labelled": ["x", "v", "w"]}), "labels or landmarks of 2 of the scans have changed; give what"),
+        (changed(scans={"held out": ["d"], "labelled": ["x", "y", "w"]}), "settings: of the scans held out 1 are gone"),
     ],
 )
 def test_other_settings_are_refused_and_named(tmp_path, now, words):

@@ -8,7 +8,6 @@ ablation_report.py says what is collected from them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -25,6 +24,7 @@ from InnerEarAILib.evaluation.region_outcomes import RegionOptions, judged_on_re
 from InnerEarAILib.evaluation.regions import Contrast
 from InnerEarAILib.inference.device import choose_device
 from InnerEarAILib.model_store import load_card
+from InnerEarAILib.training.checkpoint import CHECKPOINT_FILE, read_numbers
 from InnerEarAILib.training.configuration import (
     ConfigurationError,
     TrainingConfig,
@@ -36,12 +36,15 @@ from InnerEarAILib.training.data_source import data_of, open_data, split_of
 from InnerEarAILib.training.export import model_exporter
 from InnerEarAILib.training.manifest import Manifest, read_manifest
 from InnerEarAILib.training.run_folder import write_configuration
-from InnerEarAILib.training.settings import settings_of
+from InnerEarAILib.training.settings import TOLD, changed_scans, changed_settings, settings_of
 from InnerEarAILib.training.trainer import Trainer
 from InnerEarAILib.volume import InputError
 from InnerEarAILib.whole_files import replacing
 
 DONE_FILE = "done.json"
+
+FREE = ("data.manifest",)
+"""Setting of a run that may differ when it is taken over: where the scans lie."""
 
 
 @dataclass(frozen=True)
@@ -190,25 +193,23 @@ def _trained(
     """Trains a run to its end unless it was; returns the minutes that it took. The folder keeps the table.
 
     Raises:
-        InputError: if the folder holds a run of other settings.
+        InputError: if the folder holds a run of other settings or of other data.
     """
-    key = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
     done = folder / DONE_FILE
-    kept = _kept(done) or {"key": key}
-    if kept["key"] != key:
-        raise InputError(f"{folder} holds a run with other settings; name another folder with -o.")
-    if "minutes" in kept:
-        say("  trained before")
-        return kept["minutes"]
-    folder.mkdir(parents=True, exist_ok=True)
-    write_configuration(folder, table)
-    _keep(done, kept)
-    device = choose_device(device_name)
     # The grid is part of the folder's name: variations of one grid share what was prepared.
     prepared = scans / f"{config.spacing_mm:g}mm"
     with ExitStack() as opened:
         with as_configuration_errors():
             data = opened.enter_context(open_data(config, prepared, say))
+        settings, kept = settings_of(config, data), _kept(done)
+        _check_same_run(folder, kept, settings)
+        if "minutes" in kept:
+            say("  trained before")
+            return kept["minutes"]
+        folder.mkdir(parents=True, exist_ok=True)
+        write_configuration(folder, table)
+        _keep(done, {"settings": settings})
+        device = choose_device(device_name)
         trainer = Trainer(
             config,
             data.source,
@@ -217,14 +218,38 @@ def _trained(
             model_exporter(config, data, folder, device),
             device,
             say=say,
-            settings=settings_of(config, data),
+            settings=settings,
         )
         if trainer.checkpoint_path.is_file():
             trainer.resume()
         trainer.run()
     minutes = trainer.state.seconds / 60
-    _keep(done, {"key": key, "minutes": minutes})
+    _keep(done, {"settings": settings, "minutes": minutes})
     return minutes
+
+
+def _check_same_run(folder: Path, kept: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Refuses to take over a run of other settings, or one that was taught other scans, labels or landmarks.
+
+    Raises:
+        InputError: that says what differs and what to do.
+    """
+    # Earlier versions kept the settings in the checkpoint alone.
+    checkpoint = folder / CHECKPOINT_FILE
+    began = kept.get("settings") or (read_numbers(checkpoint).get("settings") if checkpoint.is_file() else None)
+    if not began:
+        if "minutes" in kept:
+            raise InputError(f"{folder} does not say what it was trained on; name another folder with -o.")
+        return
+    if told := changed_settings(began, settings, FREE):
+        raise InputError(
+            f"{folder} holds a run with other settings ({', '.join(told[:TOLD])}); name another folder with -o."
+        )
+    if told := changed_scans(began, settings):
+        raise InputError(
+            f"The data set has changed since {folder} was trained: {', '.join(told)}. Name another folder with -o, or "
+            "remove this one, and it is trained anew."
+        )
 
 
 def _kept(done: Path) -> dict[str, Any]:

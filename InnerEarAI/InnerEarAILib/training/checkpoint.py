@@ -19,6 +19,9 @@ from torch import nn
 
 from InnerEarAILib.training.configuration import ConfigurationError
 
+CHECKPOINT_FILE = "checkpoint.safetensors"
+"""In a run's folder."""
+
 HEADER = "inner_ear_ai_run"
 
 

@@ -15,6 +15,7 @@ from InnerEarAILib.training.manifest_dataset import (
     ManifestSource,
     is_prepared,
     prepare_case,
+    prepared_labels_sha256,
     prepared_sha256,
     validation_tiles,
 )
@@ -38,6 +39,7 @@ class TrainingData:
         limits: one sentence for the card.
         region_mm: edge of the cube whose intensities are normalised together; inference does the same.
         seen: the labelled scans that are trained on and validated on.
+        labelled: prepared_labels_sha256 of each.
     """
 
     source: SampleSource
@@ -47,6 +49,7 @@ class TrainingData:
     limits: str
     region_mm: float
     seen: SeenScans = field(default_factory=SeenScans)
+    labelled: frozenset[str] = frozenset()
 
 
 def with_manifest(config: TrainingConfig, manifest: Path | None, fold: int | None) -> TrainingConfig:
@@ -152,6 +155,7 @@ def _open_manifest(
         "For research use; not validated on scans from elsewhere.",
         data.region_mm,
         SeenScans(scans(training), scans(held_out)),
+        frozenset(prepared_labels_sha256(folders[number]) for number in (*training, *held_out)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -156,6 +157,21 @@ def prepared_sha256(folder: Path) -> str:
     return json.loads((folder / "case.json").read_text(encoding="utf-8"))[SHA256_KEY]
 
 
+def prepared_labels_sha256(folder: Path) -> str:
+    """SHA-256 of a prepared case's scan with its labels and landmarks: the same wherever their files lie."""
+    return _labels_sha256(folder, (folder / "case.json").stat().st_mtime_ns)
+
+
+@cache  # since an ablation asks for the same scans again and again
+def _labels_sha256(folder: Path, prepared_ns: int) -> str:
+    del prepared_ns  # tells a case from the one that was prepared in its place
+    digest = hashlib.sha256(prepared_sha256(folder).encode())
+    for plane in np.load(folder / "labyrinth.npy", mmap_mode="r"):
+        digest.update(np.ascontiguousarray(plane))
+    digest.update(np.round(np.load(folder / "landmarks.npy"), 3).tobytes())
+    return digest.hexdigest()
+
+
 @cache
 def load_case(folder: Path) -> PreparedCase:
     """A prepared case; its voxels stay on disk until they are asked for."""
@@ -185,7 +201,7 @@ def validation_tiles(
 
 def _origin(case: Case, spacing_mm: float, region_mm: float) -> dict:
     """What a prepared case was made from, JSON-able."""
-    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in case.files]
+    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in case.files]
     described = {**asdict(case), "files": files, "model_spacing_mm": spacing_mm, "region_mm": region_mm}
     described["preparation"] = PREPARATION_VERSION
     del described["patient"]  # changes splits alone

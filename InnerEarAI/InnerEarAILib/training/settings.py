@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ FREE = ("description", "watch", "data.manifest", "optimisation.iterations")
 TOLD = 3
 """Differences named in a sentence."""
 
+LABELLED = "labelled"
+"""Among the scans of a run: each with its labels and landmarks."""
+
 
 def settings_of(config: TrainingConfig, data: TrainingData) -> dict[str, Any]:
     """All that a run is, JSON-able, with the defaults of its [data] table filled in.
@@ -25,9 +28,18 @@ def settings_of(config: TrainingConfig, data: TrainingData) -> dict[str, Any]:
         config: of the run.
         data: its samples.
     """
+    scans = {
+        "trained on": sorted(data.seen.taught.sha256),
+        "held out": sorted(data.seen.validated.sha256),
+        LABELLED: sorted(data.labelled),
+    }
+    return {**settings_of_configuration(config), "scans": scans}
+
+
+def settings_of_configuration(config: TrainingConfig) -> dict[str, Any]:
+    """The same without the scans, which are known when they are prepared."""
     described = {"kind": config.data["kind"], **asdict(data_of(config))}
-    scans = {"trained on": sorted(data.seen.taught.sha256), "held out": sorted(data.seen.validated.sha256)}
-    return json.loads(json.dumps({**asdict(config), "data": described, "scans": scans}))
+    return json.loads(json.dumps({**asdict(config), "data": described}))
 
 
 def check_settings(began: Mapping[str, Any], now: Mapping[str, Any], checkpoint: Path) -> None:
@@ -43,19 +55,45 @@ def check_settings(began: Mapping[str, Any], now: Mapping[str, Any], checkpoint:
     Raises:
         ConfigurationError: one sentence that says what differs and what to do.
     """
-    before, after = dict(_entries(began)), dict(_entries(now))
-    changed = [name for name in before if name in after and before[name] != after[name] and not _is_free(name)]
-    told = [f"{name} was {before[name]} and is {after[name]}" for name in changed if not name.startswith("scans.")]
-    if not told and changed:
-        counts = [(len(set(kept) - set(new)), len(set(new) - set(kept)), name.removeprefix("scans."))
-                  for name in changed for kept, new in [(before[name], after[name])]]  # fmt: skip
-        told = [f"of the scans {use} {gone} are gone and {new} are new" for gone, new, use in counts]
-    if told:
+    if told := changed_settings(began, now) or changed_scans(began, now):
         more = f", and {len(told) - TOLD} more" if len(told) > TOLD else ""
         raise ConfigurationError(
             f"{checkpoint} is of a run with other settings: {', '.join(told[:TOLD])}{more}; give what it began with "
             f"(configuration.toml and run.json beside it say it), or begin another run in a folder of its own (-o)."
         )
+
+
+def changed_settings(began: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = FREE) -> list[str]:
+    """What differs between two runs but for their scans, in words; entries that one side lacks are passed over.
+
+    Args:
+        began, now: settings of the runs.
+        free: entries, and tables of them, that may differ.
+    """
+    return [
+        f"{name} was {before} and is {after}"
+        for name, before, after in _changed(began, now)
+        if not name.startswith("scans.") and not any(name == one or name.startswith(f"{one}.") for one in free)
+    ]
+
+
+def changed_scans(began: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between the scans of two runs, in words; nothing where one side does not tell them."""
+    counts = {
+        name.removeprefix("scans."): (len(set(before) - set(after)), len(set(after) - set(before)))
+        for name, before, after in _changed(began, now)
+        if name.startswith("scans.")
+    }
+    relabelled = max(counts.pop(LABELLED, (0, 0)))
+    if relabelled and not counts:
+        return [f"labels or landmarks of {relabelled} of the scans have changed"]
+    return [f"of the scans {use} {gone} are gone and {new} are new" for use, (gone, new) in counts.items()]
+
+
+def _changed(began: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Name, value before and value after of the entries that both have and that differ."""
+    before, after = dict(_entries(began)), dict(_entries(now))
+    return [(name, before[name], after[name]) for name in before if name in after and before[name] != after[name]]
 
 
 def _entries(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -64,7 +102,3 @@ def _entries(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str
             yield from _entries(value, f"{above}{name}.")
         else:
             yield f"{above}{name}", value
-
-
-def _is_free(name: str) -> bool:
-    return any(name == free or name.startswith(f"{free}.") for free in FREE)

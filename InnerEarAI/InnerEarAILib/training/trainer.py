@@ -17,7 +17,7 @@ from torch import nn
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet
 from InnerEarAILib.networks.methods import build_network
 from InnerEarAILib.networks.subvoxels import begin_with_subvoxels, differs_by_subvoxels
-from InnerEarAILib.training.checkpoint import load_checkpoint, read_numbers, save_checkpoint
+from InnerEarAILib.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, read_numbers, save_checkpoint
 from InnerEarAILib.training.configuration import ConfigurationError, TrainingConfig
 from InnerEarAILib.training.curves import CurvesPicture, TensorBoard
 from InnerEarAILib.training.interruption import Interruption
@@ -139,7 +139,7 @@ class Trainer:
     @property
     def checkpoint_path(self) -> Path:
         """The file that a killed run is resumed from."""
-        return self.folder / "checkpoint.safetensors"
+        return self.folder / CHECKPOINT_FILE
 
     @property
     def progress(self) -> float:
