@@ -39,6 +39,10 @@ SHA256_KEY = "scan_sha256"
 """Under this key a prepared case keeps what tells its scan from all others."""
 
 
+ARRAYS = ("image", "labyrinth", "places", "landmarks")
+"""Files of a prepared case, .npy."""
+
+
 @dataclass(frozen=True)
 class PreparedCase:
     """One ear on the model's grid; the arrays stay on disk and are read where a tile lies.
@@ -144,12 +148,22 @@ def prepare_case(case: Case, folder: Path, spacing_mm: float, region_mm: float) 
 
 
 def is_prepared(case: Case, folder: Path, spacing_mm: float, region_mm: float) -> bool:
-    """Whether a folder holds this case, made from these very files."""
+    """Whether a folder holds this case, made from these very files, and whole."""
     try:
         described = json.loads((folder / "case.json").read_text(encoding="utf-8"))
-        return bool(described.pop(SHA256_KEY, "")) and described == _origin(case, spacing_mm, region_mm)
+        told = bool(described.pop(SHA256_KEY, "")) and described == _origin(case, spacing_mm, region_mm)
+        return told and _is_whole(folder)
     except (OSError, ValueError):
         return False
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the arrays of a prepared case can be read; none is cut off."""
+    try:
+        image, labyrinth, _, _ = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS)
+    except (OSError, ValueError, EOFError):
+        return False
+    return image.shape == labyrinth.shape
 
 
 def prepared_sha256(folder: Path) -> str:
