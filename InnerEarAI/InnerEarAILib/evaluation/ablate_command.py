@@ -115,7 +115,9 @@ def run_ablate_command(chosen: argparse.Namespace) -> int:
 
 def _drawn_set(output: Path, table: dict[str, Any], say: Any) -> Path:
     from InnerEarAILib.evaluation.phantom_set import PhantomSet, draw_phantom_set
+    from InnerEarAILib.training.run_folder import make_folder
 
+    make_folder(output)
     return draw_phantom_set(output / "phantoms", PhantomSet(model_spacing_mm=float(table["spacing_mm"])), say)
 
 

@@ -35,7 +35,7 @@ from InnerEarAILib.training.configuration import (
 from InnerEarAILib.training.data_source import data_of, open_data, split_of
 from InnerEarAILib.training.export import model_exporter
 from InnerEarAILib.training.manifest import Manifest, read_manifest
-from InnerEarAILib.training.run_folder import write_configuration
+from InnerEarAILib.training.run_folder import make_folder, write_configuration
 from InnerEarAILib.training.settings import TOLD, changed_scans, changed_settings, settings_of
 from InnerEarAILib.training.trainer import Trainer
 from InnerEarAILib.volume import InputError
@@ -157,6 +157,7 @@ def ablate(
         KeyboardInterrupt: if the user interrupts; the same plan goes on.
     """
     manifest = read_manifest(plan.data)
+    make_folder(output)
     # Together: figures of a fold's own cases and of the tests lie side by side, and folds are pooled by name.
     named = renamed_apart([*of_cases(manifest, VALIDATION_GROUP), *data_set_recipes(*plan.tests)])
     own, tests = named[: len(manifest.cases)], named[len(manifest.cases) :]
@@ -206,7 +207,7 @@ def _trained(
         if "minutes" in kept:
             say("  trained before")
             return kept["minutes"]
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_configuration(folder, table)
         _keep(done, {"settings": settings})
         device = choose_device(device_name)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -57,11 +58,14 @@ def read_numbers(path: Path) -> dict[str, Any]:
     """The numbers saved with a checkpoint, without its tensors.
 
     Raises:
-        ConfigurationError: if there is no checkpoint.
+        ConfigurationError: if there is no checkpoint, or it is damaged.
     """
     if not path.is_file():
-        raise ConfigurationError(f"There is nothing to resume: {path} does not exist.")
-    with safe_open(path, framework="pt") as file:
+        raise ConfigurationError(
+            f"There is nothing to resume: {path} does not exist; give the --fold or the folder (-o) of the run, or "
+            "leave out --resume."
+        )
+    with _opened(path) as file:
         return json.loads((file.metadata() or {}).get(HEADER, "{}"))
 
 
@@ -74,9 +78,9 @@ def load_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimiser: tor
         optimiser: of the same kind.
 
     Raises:
-        ConfigurationError: if it is of another network.
+        ConfigurationError: if it is of another network, or damaged.
     """
-    with safe_open(path, framework="pt") as file:
+    with _opened(path) as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     for name, module in modules.items():
         state = {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(name + ".")}
@@ -95,3 +99,15 @@ def load_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimiser: tor
     torch.set_rng_state(tensors["random.cpu"])
     if torch.cuda.is_available() and "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise ConfigurationError(
+            f"{path} is damaged, and the run cannot be gone on with: remove that file and begin the run anew; last/ "
+            "and best/ beside it hold the weights so far (train --from)."
+        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -60,10 +61,11 @@ def run_train_command(arguments: argparse.Namespace) -> int:
     from InnerEarAILib.training.data_source import open_data, with_manifest
     from InnerEarAILib.training.export import model_exporter
     from InnerEarAILib.training.processes import own_device, started_processes
-    from InnerEarAILib.training.run_folder import write_configuration, write_run
+    from InnerEarAILib.training.run_folder import make_folder, write_configuration, write_run
     from InnerEarAILib.training.seen_scans import SeenScans
     from InnerEarAILib.training.settings import settings_of
     from InnerEarAILib.training.trainer import Trainer
+    from InnerEarAILib.volume import InputError
 
     try:
         with as_configuration_errors():
@@ -73,19 +75,17 @@ def run_train_command(arguments: argparse.Namespace) -> int:
             raise ConfigurationError(f"--minutes must be positive, got {arguments.minutes:g}.")
         device = choose_device(own_device(arguments.device))
         folder = arguments.output or _default_folder(arguments, config)
-        if (folder / "checkpoint.safetensors").exists() and not arguments.resume:
-            raise ConfigurationError(f"{folder} holds a run already; add --resume to go on, or name another with -o.")
-        if arguments.begin_with and arguments.resume:
-            raise ConfigurationError("--from begins a run, --resume goes on with one: give one of them.")
+        _check_run(arguments, config, folder)
         begun_with = find_card(arguments.begin_with) if arguments.begin_with else None
-        folder.mkdir(parents=True, exist_ok=True)
-        prepared = folder / "scans" if config.data.get("kind") == "manifest" else folder / "anatomies"
+        make_folder(folder)
+        anatomies = arguments.anatomies or _kept_anatomies(arguments, folder)
+        prepared = anatomies or folder / ("scans" if config.data.get("kind") == "manifest" else "anatomies")
         with started_processes(cuda=device.type == "cuda") as processes, ExitStack() as opened:
             if not processes.leads:
                 processes.wait()
             say = _say if processes.leads else _silent
             with as_configuration_errors():
-                data = opened.enter_context(open_data(config, arguments.anatomies or prepared, say, processes.leads))
+                data = opened.enter_context(open_data(config, prepared, say, processes.leads))
             if processes.leads:
                 processes.wait()
             trainer = Trainer(
@@ -109,18 +109,46 @@ def run_train_command(arguments: argparse.Namespace) -> int:
                     say(f"{begun_with.name} was trained on {known} of the scans that are held out: they flatter it.")
             if processes.leads:
                 write_configuration(folder, table)
-                if not arguments.resume:
-                    first = _version(begun_with) if begun_with else None
-                    write_run(folder, _told(arguments.configuration, config, first, processes.count))
+                first = _version(begun_with) if begun_with else None
+                write_run(folder, _told(arguments, config, folder, anatomies, first, processes.count))
             trainer.run()
             say(f"Done: weights in {folder / 'best'} and {folder / 'last'}")
-    except (ConfigurationError, DeviceError, ModelError) as error:
+    except (ConfigurationError, DeviceError, InputError, ModelError) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Cancelled; --resume goes on from the last checkpoint.", file=sys.stderr)
         return 130
     return 0
+
+
+def _check_run(arguments: argparse.Namespace, config: TrainingConfig, folder: Path) -> None:
+    """Refuses to begin a run where one is, and to go on with none or another, before anything is drawn or prepared.
+
+    Raises:
+        ConfigurationError: that says what to do.
+    """
+    from InnerEarAILib.training.checkpoint import CHECKPOINT_FILE, read_numbers
+    from InnerEarAILib.training.configuration import ConfigurationError, as_configuration_errors
+    from InnerEarAILib.training.settings import check_settings, settings_of_configuration
+
+    checkpoint = folder / CHECKPOINT_FILE
+    if arguments.begin_with and arguments.resume:
+        raise ConfigurationError("--from begins a run, --resume goes on with one: give one of them.")
+    if arguments.resume:
+        with as_configuration_errors():
+            now = settings_of_configuration(config)
+        check_settings(read_numbers(checkpoint).get("settings", {}), now, checkpoint)
+    elif os.path.exists(checkpoint):  # Path.exists raises where a folder above may not be looked into
+        raise ConfigurationError(f"{folder} holds a run already; add --resume to go on, or name another with -o.")
+
+
+def _kept_anatomies(arguments: argparse.Namespace, folder: Path) -> Path | None:
+    """The folder that --anatomies named when the run began; None where it named none, or it is gone."""
+    from InnerEarAILib.training.run_folder import read_run
+
+    kept = read_run(folder).get("anatomies") if arguments.resume else None
+    return Path(kept) if kept and Path(kept).is_dir() else None
 
 
 def _default_folder(arguments: argparse.Namespace, config: TrainingConfig) -> Path:
@@ -140,16 +168,29 @@ def _complete(table: dict[str, Any], config: TrainingConfig) -> dict[str, Any]:
     return {**table, "data": {**config.data, **where}}
 
 
-def _told(configuration: str, config: TrainingConfig, begun_with: str | None, processes: int) -> dict[str, Any]:
-    """What RUN/run.json says."""
+def _told(
+    arguments: argparse.Namespace,
+    config: TrainingConfig,
+    folder: Path,
+    anatomies: Path | None,
+    begun_with: str | None,
+    processes: int,
+) -> dict[str, Any]:
+    """What RUN/run.json says: how the run began, and where its prepared scans lie now."""
+    from InnerEarAILib.training.run_folder import read_run
+
+    where = {"anatomies": str(anatomies.resolve()) if anatomies else None}
+    if arguments.resume:
+        return read_run(folder) | where
     labelled = config.data.get("kind") == "manifest"
     return {
-        "configuration": configuration,
+        "configuration": arguments.configuration,
         "data": str(Path(config.data["manifest"]).resolve()) if labelled else None,
         "fold": config.data.get("fold", 1) if labelled else None,
         "from": begun_with,
         "processes": processes,
         "library_version": __version__,
+        **where,
     }
 
 

@@ -21,6 +21,7 @@ from InnerEarAILib.training.manifest_dataset import (
 )
 from InnerEarAILib.training.phantom_dataset import PhantomSource
 from InnerEarAILib.training.phantom_pool import TRAINING, VALIDATION, AnatomyPool, AnatomyRecipe, BackgroundGrowth
+from InnerEarAILib.training.run_folder import make_folder
 from InnerEarAILib.training.samples import SampleSource, TrainingSample
 from InnerEarAILib.training.seen_scans import ScanList, SeenScans
 from InnerEarAILib.training.splits import on_both_sides, partition, redraw
@@ -84,7 +85,7 @@ def open_data(
     Raises:
         ValueError: if the [data] table is not understood.
         ManifestError: if the data set cannot be used.
-        InputError: if one scan would be trained on and held out.
+        InputError: if one scan would be trained on and held out, or the folder cannot be written to.
     """
     described = data_of(config)
     if isinstance(described, ManifestData):
@@ -127,6 +128,7 @@ def _open_manifest(
     say(f"Training on {len(training)} scans, holding out {len(held_out)} of {len(manifest.cases)}.")
     new = [number for number, case in enumerate(manifest.cases) if not is_prepared(case, folders[number], *grid)]
     if new:
+        make_folder(folder)
         say(f"Checking {len(new)} scans of {manifest.name}")
         check_cases((manifest.cases[number] for number in new), config.spacing_mm)
     for done, number in enumerate(new, start=1):

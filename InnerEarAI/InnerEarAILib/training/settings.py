@@ -38,7 +38,7 @@ def settings_of(config: TrainingConfig, data: TrainingData) -> dict[str, Any]:
 
 def settings_of_configuration(config: TrainingConfig) -> dict[str, Any]:
     """The same without the scans, which are known when they are prepared."""
-    described = {"kind": config.data["kind"], **asdict(data_of(config))}
+    described = {**asdict(data_of(config)), "kind": config.data["kind"]}
     return json.loads(json.dumps({**asdict(config), "data": described}))
 
 

@@ -27,7 +27,7 @@ from InnerEarAILib.training.objectives import make_objective, stage_at
 from InnerEarAILib.training.optimiser import MovingAverage, make_optimiser
 from InnerEarAILib.training.processes import Processes
 from InnerEarAILib.training.report import Report
-from InnerEarAILib.training.run_folder import MetricsTable
+from InnerEarAILib.training.run_folder import MetricsTable, set_aside_damaged
 from InnerEarAILib.training.samples import Batch, SampleSource, TrainingSample
 from InnerEarAILib.training.schedules import HeatmapShape
 from InnerEarAILib.training.seen_scans import SeenScans
@@ -249,7 +249,12 @@ class Trainer:
             self._say(self._processes.sentence(self.config.optimisation.accumulation))
 
     def _tables(self) -> _Tables:
-        metrics = MetricsTable(self.folder / "metrics.csv", COLUMNS, keep_until=self.state.iteration or None)
+        path = self.folder / "metrics.csv"
+        if self.state.iteration and (aside := set_aside_damaged(path)):
+            self._say(
+                f"{path.name} cannot be read, as if changed by another program: kept as {aside.name}, begun anew."
+            )
+        metrics = MetricsTable(path, COLUMNS, keep_until=self.state.iteration or None)
         return _Tables(metrics, TensorBoard(self.folder), CurvesPicture(self.folder, self._say))
 
     def _agreed(self, interruption: Interruption) -> tuple[float, bool]:
