@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -269,6 +270,33 @@ def test_configuration_like_another_differs_in_what_it_says(tmp_path):
     (tmp_path / "other.toml").write_text(VALID + '[loss]\nsegmentation = "bce"')
     mine, other = (read_configuration(tmp_path / name) for name in ("mine.toml", "other.toml"))
     assert mine == replace(other, name="mine", loss=replace(other.loss, heatmap_weight=3.0))
+
+
+def test_data_set_is_looked_for_beside_the_configuration_that_names_it(tmp_path, monkeypatch):
+    for folder in ("mine", "others", "here", "clinic", "here/near"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for place in ("clinic/set.toml", "here/near/set.toml"):
+        (tmp_path / place).touch()
+    mine, other = tmp_path / "mine" / "mine.toml", tmp_path / "others" / "other.toml"
+    mine.write_text('like = "../others/other.toml"\n[data]\nfold = 2\n')
+
+    def found(manifest):
+        other.write_text(f'{VALID}[data]\nkind = "manifest"\nmanifest = "{manifest}"\n')
+        data = read_configuration(mine).data
+        assert data["fold"] == 2
+        return Path(data["manifest"])
+
+    assert found("../clinic/set.toml").resolve() == tmp_path / "clinic" / "set.toml"
+    assert found("near/set.toml") == Path("near/set.toml")  # there as seen from the current folder alone
+    assert found("nowhere.toml") == Path("nowhere.toml")
+    assert found((tmp_path / "clinic" / "set.toml").as_posix()) == tmp_path / "clinic" / "set.toml"
+
+
+def test_configuration_that_a_program_of_windows_has_saved_is_read(tmp_path):
+    (tmp_path / "plain.toml").write_text(VALID, encoding="utf-8")
+    (tmp_path / "marked.toml").write_text(VALID, encoding="utf-8-sig")
+    assert read_configuration(tmp_path / "marked.toml") == read_configuration(tmp_path / "plain.toml")
 
 
 def test_configurations_like_each_other_are_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -202,7 +203,7 @@ def read_configuration(path_or_name: str | Path) -> TrainingConfig:
 def read_table(path_or_name: str | Path, unlike: Sequence[Path] = ()) -> dict[str, Any]:
     """A configuration file as it stands; `like` names another one, whose entries hold where this one says nothing.
 
-    A file is looked for beside this one first.
+    That file, and the data set that [data] names, are looked for beside this one first.
 
     Args:
         path_or_name: see `read_configuration`.
@@ -215,9 +216,10 @@ def read_table(path_or_name: str | Path, unlike: Sequence[Path] = ()) -> dict[st
     if path in unlike:
         raise ConfigurationError(f"{path.name} is like itself by way of {unlike[-1].name}.")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # programs of Windows begin a file with its mark
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path.name} is not a TOML file: {error}.") from None
+    _look_beside(path, table)
     like = table.pop("like", None)
     if like is None:
         return table
@@ -225,6 +227,14 @@ def read_table(path_or_name: str | Path, unlike: Sequence[Path] = ()) -> dict[st
         raise ConfigurationError(f"{path.name}: like must name a configuration, got {like!r}.")
     beside = path.parent / like
     return changed(read_table(beside if beside.is_file() else like, (*unlike, path)), table)
+
+
+def _look_beside(path: Path, table: Mapping[str, Any]) -> None:
+    """Replaces the manifest of a file's [data] by what lies in that place as seen from the file, if anything does."""
+    section = table.get("data")
+    manifest = section.get("manifest") if isinstance(section, dict) else None
+    if manifest and isinstance(manifest, str) and os.path.exists(path.parent / manifest):
+        section["manifest"] = str(path.parent / manifest)
 
 
 def changed(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
