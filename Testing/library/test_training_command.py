@@ -92,6 +92,7 @@ def test_tables_that_cannot_be_read_are_set_aside_one_beside_the_other(tmp_path,
         assert set_aside_damaged(path) == tmp_path / f"metrics-damaged-{number}.csv"
     assert set_aside_damaged(path) is None
     MetricsTable(path, ("iteration",)).append({"iteration": 1})
+    path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
     assert set_aside_damaged(path) is None
 
 

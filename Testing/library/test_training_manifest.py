@@ -150,9 +150,25 @@ def test_fcsv_positions_are_read_in_their_coordinate_system(tmp_path, system, tu
     for number, (name, p) in enumerate(MARKS.items()):
         x, y, z = np.array(p) * turn
         lines.append(f"{number},{x},{y},{z},0,0,0,1,1,1,0,{name},,")
-    (tmp_path / "a.fcsv").write_text("\n".join(lines))
-    found = read_landmark_file(tmp_path / "a.fcsv")
-    assert {name: position.tolist() for name, position in found.items()} == MARKS
+    for encoding in ("utf-8", "utf-8-sig"):
+        (tmp_path / "a.fcsv").write_text("\n".join(lines), encoding=encoding)
+        found = read_landmark_file(tmp_path / "a.fcsv")
+        assert {name: position.tolist() for name, position in found.items()} == MARKS
+
+
+@pytest.mark.parametrize("suffix", [".toml", ".json"])
+def test_manifest_that_a_program_of_windows_has_saved_is_read(tmp_path, suffix):
+    text = '{"name": "Balls", "case": [{"name": "a", "scan": "a.nrrd", "labels": "b.nrrd", "landmarks": "c.fcsv"}]}'
+    if suffix == ".toml":
+        text = 'name = "Balls"\n[[case]]\nname = "a"\nscan = "a.nrrd"\nlabels = "b.nrrd"\nlandmarks = "c.fcsv"\n'
+    (tmp_path / f"set{suffix}").write_text(text, encoding="utf-8-sig")
+    assert read_manifest(tmp_path / f"set{suffix}").name == "Balls"
+
+
+def test_labels_on_another_grid_are_said_with_what_to_do(tmp_path):
+    write_case(tmp_path, "a", labels=volumes(shift=0.4)[1])
+    (mistake,) = data_mistakes(read_manifest(write_manifest(tmp_path, [entry("a")])).cases)
+    assert mistake.endswith("export them again with the scan as reference volume.")
 
 
 def test_prepared_case_lies_where_the_scan_does(tmp_path):

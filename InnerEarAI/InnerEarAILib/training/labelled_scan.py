@@ -105,7 +105,7 @@ def read_hdf5(path: Path, spacing_mm: float, axes: str = "ijk", marked: bool = T
 def _read_fcsv(path: Path) -> dict[str, np.ndarray]:
     turn, columns, rows = np.ones(3), ["id", "x", "y", "z"], []
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8-sig").splitlines():
             key, _, value = line.lstrip("# ").partition("=")
             if line.startswith("#") and key.strip() == "CoordinateSystem":
                 turn = np.array([-1, -1, 1]) if value.strip() in _RAS_WORDS else np.ones(3)

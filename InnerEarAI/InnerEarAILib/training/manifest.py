@@ -149,7 +149,7 @@ def read_manifest(path: Path) -> Manifest:
             path.resolve().name, tuple(Case(file.stem, (file,), spacing_mm=PAPER_VOXEL_MM) for file in found)
         )
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # programs of Windows begin a file with its mark
         table = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
         if not isinstance(table, dict):
             raise ValueError("it is no table")
@@ -222,7 +222,7 @@ def case_mistakes(case: Case, model_spacing_mm: float | None = None) -> list[str
         beside = np.abs(labels.grid.corners_lps() - scan.grid.corners_lps()).max()
         on_grid = beside <= GRID_TOLERANCE_VOXELS * spacing.min()
     if not on_grid:
-        wrong.append("its labels are not on the grid of its scan.")
+        wrong.append("its labels are not on the grid of its scan; export them again with the scan as reference volume.")
     if not np.isfinite(scan.voxels).all():
         wrong.append("its scan has voxels that are not numbers.")
     elif scan.voxels.min() == scan.voxels.max():

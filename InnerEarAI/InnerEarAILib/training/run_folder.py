@@ -56,7 +56,7 @@ def write_configuration(folder: Path, table: Mapping[str, Any]) -> None:
     """
     path = folder / CONFIGURATION_FILE
     with suppress(OSError, ValueError):
-        if tomllib.loads(path.read_text(encoding="utf-8")) == table:
+        if tomllib.loads(path.read_text(encoding="utf-8-sig")) == table:
             return
     with replacing(path) as unfinished:
         unfinished.write_text(toml_text(table), encoding="utf-8")
@@ -126,7 +126,7 @@ def _is_readable(path: Path) -> bool:
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of a metrics table; empty cells are left out."""
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8-sig") as file:  # as spreadsheets save it
         return [
             {name: float(cell) for name, cell in row.items() if cell not in ("", None)} for row in csv.DictReader(file)
         ]
