@@ -9,6 +9,7 @@ import pytest
 from InnerEarAILib.cli import main
 from InnerEarAILib.model_store import load_card
 from InnerEarAILib.training import data_source
+from InnerEarAILib.training.manifest_dataset import load_case
 from InnerEarAILib.training.run_folder import MetricsTable, read_metrics, set_aside_damaged
 from library.labelled_balls import data_set
 from library.tiny_training import tiny_table
@@ -100,6 +101,7 @@ def test_tables_that_cannot_be_read_are_set_aside_one_beside_the_other(tmp_path,
 def test_prepared_case_that_was_cut_off_is_prepared_again(tmp_path, train, prepared, name):
     shared = ("--anatomies", tmp_path / "scans")
     assert train("-o", tmp_path / "first", *shared) == 0
+    load_case.cache_clear()  # as in a process of its own
     spoilt = tmp_path / "scans" / "0001" / f"{name}.npy"
     spoilt.write_bytes(spoilt.read_bytes()[: spoilt.stat().st_size // 2])
     prepared.clear()

@@ -273,10 +273,10 @@ def test_configuration_like_another_differs_in_what_it_says(tmp_path):
 
 
 def test_data_set_is_looked_for_beside_the_configuration_that_names_it(tmp_path, monkeypatch):
-    for folder in ("mine", "others", "here", "clinic", "here/near"):
-        (tmp_path / folder).mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    for place in ("clinic/set.toml", "here/near/set.toml"):
+    for folder in ("mine", "others", "far/here/near", "clinic"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "far" / "here")
+    for place in ("clinic/set.toml", "far/here/near/set.toml"):
         (tmp_path / place).touch()
     mine, other = tmp_path / "mine" / "mine.toml", tmp_path / "others" / "other.toml"
     mine.write_text('like = "../others/other.toml"\n[data]\nfold = 2\n')

@@ -14,6 +14,7 @@ from InnerEarAILib.training.manifest import Manifest, check_cases, read_manifest
 from InnerEarAILib.training.manifest_dataset import (
     ManifestSource,
     is_prepared,
+    load_case,
     prepare_case,
     prepared_labels_sha256,
     prepared_sha256,
@@ -129,6 +130,7 @@ def _open_manifest(
     new = [number for number, case in enumerate(manifest.cases) if not is_prepared(case, folders[number], *grid)]
     if new:
         make_folder(folder)
+        load_case.cache_clear()  # a file that is mapped into memory must not be written anew
         say(f"Checking {len(new)} scans of {manifest.name}")
         check_cases((manifest.cases[number] for number in new), config.spacing_mm)
     for done, number in enumerate(new, start=1):
