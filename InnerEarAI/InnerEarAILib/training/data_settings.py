@@ -72,7 +72,8 @@ class ManifestData:
     """The [data] table of kind "manifest".
 
     Attributes:
-        manifest: the manifest, or a folder of HDF5 files; see manifest.read_manifest. Empty: it is named later.
+        manifest: the manifest, or a folder of HDF5 files; see manifest.read_manifest. Empty: it is named later. In a
+            configuration file: as seen from the file, or from the current folder where nothing lies there.
         fold: which random split is trained, 1 to `folds`.
         folds: how many there are; three in Stebani et al. 2023, four in Hussain et al. 2021.
         split: "redraw": each fold draws its held-out cases anew (Stebani et al.); "partition": each holds out another

@@ -11,7 +11,7 @@ scan = "A01.nrrd"                         # paths as seen from the manifest
 labels = "A01_labels.nrrd"
 landmarks = "A01.mrk.json"
 unmarked = ["round window"]               # optional: landmarks that nobody marked here
-patient = "17"                            # optional: cases of one patient are never on both sides of a split
+patient = "17"                            # optional: of one patient or one scan; never on both sides of a split
 
 [[case]]
 name = "A02"
