@@ -83,13 +83,12 @@ def _reliability(cases: Sequence[CaseFigures]) -> str:
     told_of = {"calibration": "stated", "view_calibration": "over the views alone"}
     for number, (kind, told) in enumerate(told_of.items()):
         shares = np.array([100 * label.wrong / label.voxels if label.voxels else 0.0 for label in counts[kind]])
-        bars = axes.bar(places + 0.4 * number - 0.2, shares, 0.4, label=told, color=_colour(number))
-        axes.bar_label(bars, [f"{label.voxels:,}" for label in counts[kind]], fontsize=5, rotation=90, padding=2)
+        axes.bar(places + 0.4 * number - 0.2, shares, 0.4, label=told, color=_colour(number))
     expected = [100 * label.expected / label.voxels if label.voxels else np.nan for label in counts["calibration"]]
     axes.plot(places - 0.2, expected, "_", color="black", markersize=16, label="expected of the stated one")
     axes.set_xticks(places, names)
     axes.margins(y=0.15)
-    axes.set_xlabel("standard deviation of a voxel's label (figures: number of voxels)")
+    axes.set_xlabel("standard deviation of a voxel's label")
     axes.set_ylabel("wrong voxels (%)")
     axes.legend(fontsize=8, loc="upper left", frameon=False)
     return svg_text(figure)
