@@ -14,6 +14,7 @@ from typing import Any, get_args
 import numpy as np
 
 from InnerEarAILib.ear_result import LandmarkResult, Side
+from InnerEarAILib.evaluation.given_truth import check_given_ear
 from InnerEarAILib.inference.chirality import side_by_chirality
 from InnerEarAILib.phantom.given_landmarks import read_landmarks
 from InnerEarAILib.scan_files import read_labels, read_volume
@@ -138,7 +139,7 @@ def labelled_case(
         side: "left" or "right"; told by the landmarks by default.
 
     Raises:
-        InputError: a file cannot be used, or nothing tells the side.
+        InputError: a file cannot be used, the truth is wrong, or nothing tells the side.
     """
     name = name or scan.name.split(".")[0]
     label_map = read_labels(labels)
@@ -147,13 +148,15 @@ def labelled_case(
         raise InputError(f"{labels.name} labels nothing: every value is 0.")
     marks = {} if landmarks is None else read_landmarks(landmarks)
     truth = label_map.with_voxels(mask.astype(np.uint8))
+    shown = read_volume(scan)
+    check_given_ear(shown, label_map, truth, marks)
     centre = truth.grid.to_lps(np.argwhere(mask).mean(0)[::-1])
     if side not in get_args(Side):
         found = tuple(LandmarkResult(one, position, 1.0) for one, position in marks.items())
         side = side_by_chirality(found, centre)
     if side is None:
         raise InputError(f"Nothing tells the side of {name}: give all three landmarks, or its side.")
-    return EvaluationCase(name, group or name, read_volume(scan), (TrueEar(side, truth, marks),))
+    return EvaluationCase(name, group or name, shown, (TrueEar(side, truth, marks),))
 
 
 def turned(case: EvaluationCase, rotation: np.ndarray, name: str, group: str) -> EvaluationCase:

@@ -11,6 +11,7 @@ import numpy as np
 
 from InnerEarAILib.ear_result import LandmarkResult
 from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, TrueEar, renamed_apart
+from InnerEarAILib.evaluation.given_truth import check_ear_of_data_set
 from InnerEarAILib.evaluation.suite import plain_name
 from InnerEarAILib.inference.chirality import side_by_chirality
 from InnerEarAILib.training.configuration import ConfigurationError
@@ -92,12 +93,11 @@ def labelled_ear(case: Case, group: str) -> EvaluationCase:
     The side is told by the landmarks, and left empty where these are not all there: it is not judged here.
 
     Raises:
-        InputError: if a file cannot be read, or nothing is labelled.
+        InputError: if a file cannot be read, or the trainer would refuse the ear.
     """
     read = case.read()
+    check_ear_of_data_set(case, read)
     mask = case.labyrinth(read.labels.voxels)
-    if not mask.any():
-        raise InputError(f"No voxel of the labels of {case.name} is labyrinth.")
     labyrinth = read.labels.with_voxels(mask.astype(np.uint8))
     marks = {name: place for name, place in read.landmarks_lps.items() if name not in case.unmarked}
     found = tuple(LandmarkResult(name, place, 1.0) for name, place in marks.items())

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from InnerEarAILib.evaluation.cases import EvaluationCase, TrueEar
+from InnerEarAILib.evaluation.given_truth import check_given_ear
 from InnerEarAILib.phantom.anatomy import Anatomy
 from InnerEarAILib.phantom.pose import Pose, sample_pose
 from InnerEarAILib.phantom.rendered_anatomy import RenderedAnatomy, render_anatomy
@@ -146,7 +147,7 @@ def drawn_given(recipe: GivenRecipe, name: str, group: str, device: str = "cpu")
     A labyrinth that comes alone is put into a drawn temporal bone.
 
     Raises:
-        InputError: a file cannot be used.
+        InputError: a file cannot be used, or the landmarks do not lie at the labyrinth.
     """
     from InnerEarAILib.phantom.given_files import given_anatomy
     from InnerEarAILib.phantom.temporal_bone import sample_temporal_bone
@@ -155,7 +156,11 @@ def drawn_given(recipe: GivenRecipe, name: str, group: str, device: str = "cpu")
     host = sample_temporal_bone(rng, "normal", "fresh") if recipe.tissues is None else None
     anatomy, side = given_anatomy(recipe.labyrinth, recipe.landmarks, recipe.tissues, "random", rng, host)
     rendered = render_anatomy(anatomy, recipe.finest_mm, DRAWN_MM, device=device)
-    return _scanned(rendered, anatomy, recipe, rng, np.full(3, FIELD_MM), mirror=side == "left", case=(name, group))
+    field = np.full(3, FIELD_MM)
+    case = _scanned(rendered, anatomy, recipe, rng, field, mirror=side == "left", case=(name, group))
+    for ear in case.ears:
+        check_given_ear(case.scan, ear.labyrinth, ear.labyrinth, ear.landmarks)
+    return case
 
 
 def _scanned(

@@ -21,6 +21,7 @@ hdf5 = "A02.hdf5"                         # scan, labels and landmarks in one; n
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -53,6 +54,11 @@ LARGEST_LABYRINTH_MM = 30.0
 
 LABYRINTH_MM3 = (60.0, 500.0)
 """Volume of one labyrinth: real ones have 140 to 265 mm³, malformed and ossified ones vary more."""
+
+_RAS = np.array([-1.0, -1.0, 1.0])
+"""From LPS to RAS, and back."""
+
+_RAS_SIGNS = "; its signs look like RAS: say so in the file (its coordinate system), or convert it to LPS"
 
 _TOP = ("name", "labyrinth_labels", "spacing_mm", "axes", "case")
 _CASE = ("name", "scan", "labels", "landmarks", "unmarked", "patient", "hdf5")
@@ -209,6 +215,17 @@ def case_mistakes(case: Case, model_spacing_mm: float | None = None) -> list[str
         read = case.read()
     except InputError as error:
         return [f"Case {case.name}: {error}"]
+    return [f"Case {case.name}: {mistake}" for mistake in read_mistakes(case, read, model_spacing_mm)]
+
+
+def read_mistakes(case: Case, read: LabelledScan, model_spacing_mm: float | None = None) -> list[str]:
+    """One clause, which begins with “its” or “no”, for everything that is wrong with what was read of a case.
+
+    Args:
+        case: what is said of it.
+        read: what its files hold.
+        model_spacing_mm: of the model that is to be trained on it; None: there is none.
+    """
     scan, labels = read.scan, read.labels
     wrong = []
     spacing = scan.spacing_mm
@@ -217,31 +234,52 @@ def case_mistakes(case: Case, model_spacing_mm: float | None = None) -> list[str
         wrong.append(f"its voxels measure {told} mm, not {case.spacing_mm:g} mm as the manifest says.")
     if model_spacing_mm and spacing.max() > COARSEST * model_spacing_mm:
         wrong.append(f"its voxels of {told} mm are too coarse for a model of {model_spacing_mm:g} mm.")
-    on_grid = labels.voxels.shape == scan.voxels.shape
-    if on_grid:
-        beside = np.abs(labels.grid.corners_lps() - scan.grid.corners_lps()).max()
-        on_grid = beside <= GRID_TOLERANCE_VOXELS * spacing.min()
-    if not on_grid:
+    if not on_one_grid(scan, labels):
         wrong.append("its labels are not on the grid of its scan; export them again with the scan as reference volume.")
     if not np.isfinite(scan.voxels).all():
         wrong.append("its scan has voxels that are not numbers.")
     elif scan.voxels.min() == scan.voxels.max():
         wrong.append("every voxel of its scan has the same value.")
-    voxels = labels.voxels
-    if np.issubdtype(voxels.dtype, np.floating) and not np.array_equal(voxels, np.round(voxels)):
-        wrong.append("its labels are not whole numbers.")
-        return [f"Case {case.name}: {mistake}" for mistake in wrong]
-    places = np.argwhere(case.labyrinth(voxels))
+    if not are_whole_numbers(labels.voxels):
+        return [*wrong, "its labels are not whole numbers."]
+    wrong += [
+        f"its {name} is not marked; mark it, or list it under unmarked."
+        for name in LANDMARK_NAMES
+        if name not in case.unmarked and name not in read.landmarks_lps
+    ]
+    marks = {name: place for name, place in read.landmarks_lps.items() if name not in case.unmarked}
+    return wrong + truth_mistakes(scan, labels.with_voxels(case.labyrinth(labels.voxels)), marks)
+
+
+def truth_mistakes(scan: Volume, labyrinth: Volume, landmarks_lps: Mapping[str, np.ndarray]) -> list[str]:
+    """One clause for everything that is wrong with the truth of one ear, whoever trains on it or is judged by it.
+
+    Args:
+        scan: that shows the ear.
+        labyrinth: bool or 0 and 1, on any grid.
+        landmarks_lps: (3,) LPS mm by name; those that are marked.
+    """
+    places = np.argwhere(labyrinth.voxels)
     if not len(places):
-        wrong.append("no voxel of its labels is labyrinth.")
-    places_lps = labels.grid.to_lps(places[:, ::-1])
-    wrong += _size_mistakes(places_lps, labels.spacing_mm) + _landmark_mistakes(case, read, places_lps)
-    return [f"Case {case.name}: {mistake}" for mistake in wrong]
+        return ["no voxel of its labels is labyrinth.", *_landmark_mistakes(scan, landmarks_lps, places)]
+    places_lps = labyrinth.grid.to_lps(places[:, ::-1])
+    return _size_mistakes(places_lps, labyrinth.spacing_mm) + _landmark_mistakes(scan, landmarks_lps, places_lps)
+
+
+def on_one_grid(scan: Volume, labels: Volume) -> bool:
+    """Whether the voxels of a label map are those of a scan."""
+    if labels.voxels.shape != scan.voxels.shape:
+        return False
+    beside_mm = np.abs(labels.grid.corners_lps() - scan.grid.corners_lps()).max()
+    return bool(beside_mm <= GRID_TOLERANCE_VOXELS * scan.spacing_mm.min())
+
+
+def are_whole_numbers(labels: np.ndarray) -> bool:
+    """Whether an array can be a label map's."""
+    return not np.issubdtype(labels.dtype, np.floating) or np.array_equal(labels, np.round(labels))
 
 
 def _size_mistakes(labyrinth_lps: np.ndarray, spacing_mm: np.ndarray) -> list[str]:
-    if not len(labyrinth_lps):
-        return []
     reach_mm = float(np.ptp(labyrinth_lps, axis=0).max())
     volume_mm3 = len(labyrinth_lps) * float(np.prod(spacing_mm))
     least, most = LABYRINTH_MM3
@@ -255,24 +293,26 @@ def _size_mistakes(labyrinth_lps: np.ndarray, spacing_mm: np.ndarray) -> list[st
     ]
 
 
-def _landmark_mistakes(case: Case, read: LabelledScan, labyrinth_lps: np.ndarray) -> list[str]:
+def _landmark_mistakes(scan: Volume, landmarks_lps: Mapping[str, np.ndarray], labyrinth_lps: np.ndarray) -> list[str]:
     wrong = []
-    limits = np.array(read.scan.voxels.shape[::-1]) - 0.5
+    limits = np.array(scan.voxels.shape[::-1]) - 0.5
     for name in LANDMARK_NAMES:
-        if name in case.unmarked:
+        if name not in landmarks_lps:
             continue
-        if name not in read.landmarks_lps:
-            wrong.append(f"its {name} is not marked; mark it, or list it under unmarked.")
-            continue
-        position = read.landmarks_lps[name]
-        index = read.scan.grid.to_indices(position)
+        position = landmarks_lps[name]
+        index = scan.grid.to_indices(position)
+        distance_mm = _distance_mm(position, labyrinth_lps)
+        looks = _RAS_SIGNS if _distance_mm(position * _RAS, labyrinth_lps) <= FARTHEST_LANDMARK_MM else ""
         if (index < -0.5).any() or (index > limits).any():
-            wrong.append(f"its {name} lies outside the scan.")
-        elif len(labyrinth_lps):
-            distance = float(np.sqrt(((labyrinth_lps - position) ** 2).sum(1).min()))
-            if distance > FARTHEST_LANDMARK_MM:
-                wrong.append(f"its {name} lies {distance:.1f} mm from the labyrinth.")
+            wrong.append(f"its {name} lies outside the scan{looks}.")
+        elif len(labyrinth_lps) and distance_mm > FARTHEST_LANDMARK_MM:
+            wrong.append(f"its {name} lies {distance_mm:.1f} mm from the labyrinth{looks}.")
     return wrong
+
+
+def _distance_mm(position: np.ndarray, labyrinth_lps: np.ndarray) -> float:
+    """From a position to the nearest voxel; infinite where there is none."""
+    return float(np.sqrt(((labyrinth_lps - position) ** 2).sum(1).min())) if len(labyrinth_lps) else math.inf
 
 
 def _case_mistakes(row: Mapping[str, Any], name: str, has_spacing: bool) -> list[str]:
