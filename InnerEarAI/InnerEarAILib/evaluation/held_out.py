@@ -32,8 +32,8 @@ class HeldOut:
 def held_out(recipes: Sequence[CaseRecipe], card: ModelCard, name: str, say: Callable[[str], None]) -> HeldOut:
     """The cases that a model was not trained on.
 
-    A scan is known by what it shows, wherever it lies and whatever it is called, and by its data set's name with its
-    own, where it was saved anew.
+    A scan is known by what it shows, wherever it lies and whatever it is called. Its data set's name with its own tells
+    it only where a card does not hold what its scans show, since names such as A01 are common.
 
     Args:
         recipes: labelled or drawn.
@@ -43,6 +43,8 @@ def held_out(recipes: Sequence[CaseRecipe], card: ModelCard, name: str, say: Cal
     """
     seen = SeenScans.of_figures(card.figures)
     scans = [recipe for recipe in recipes if recipe.sha256 is not None]
+    if others := [recipe.name for recipe in scans if _has_the_name_alone(seen, recipe)]:
+        say(f"{name}: same name as a scan of its training, other voxels, so judged: {', '.join(others)}.")
     taught = {id(recipe) for recipe in scans if _stands_in(seen.taught, recipe)}
     validated = {id(recipe) for recipe in scans if id(recipe) not in taught and _stands_in(seen.validated, recipe)}
     if taught:
@@ -54,15 +56,28 @@ def held_out(recipes: Sequence[CaseRecipe], card: ModelCard, name: str, say: Cal
 
 
 def _stands_in(scans: ScanList, recipe: CaseRecipe) -> bool:
-    data_set, name = recipe.listed
-    if name in scans.cases.get(data_set, ()):
-        return True
     if not scans.sha256:
-        return False
+        return _is_listed(scans, recipe)
     try:
         return recipe.sha256() in scans.sha256
     except InputError:  # is said when its turn comes
         return False
+
+
+def _has_the_name_alone(seen: SeenScans, recipe: CaseRecipe) -> bool:
+    lists = (seen.taught, seen.validated)
+    if not any(scans.sha256 and _is_listed(scans, recipe) for scans in lists):
+        return False
+    try:
+        recipe.sha256()
+    except InputError:  # whether its voxels are others, nobody knows
+        return False
+    return not any(_stands_in(scans, recipe) for scans in lists)
+
+
+def _is_listed(scans: ScanList, recipe: CaseRecipe) -> bool:
+    data_set, name = recipe.listed
+    return name in scans.cases.get(data_set, ())
 
 
 def _told_apart(recipe: CaseRecipe) -> CaseRecipe:
