@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,38 +32,57 @@ def read_landmarks(path: Path) -> dict[str, np.ndarray]:
             under each landmark's name; other keys are passed over.
 
     Raises:
-        InputError: if the file cannot be read, or holds none of the landmarks.
+        InputError: if the file cannot be read, holds none of the landmarks, or one of them twice.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        # With a mark, as programs on Windows save it; as pairs, since a dictionary keeps the last of equal keys.
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_Pairs)
     except OSError as error:
         raise InputError(f"{path.name} cannot be read ({error.strerror}).") from error
     except ValueError as error:
         raise InputError(f"{path.name} is no JSON file; give a Slicer markups file (.mrk.json).") from error
     try:
-        found = _markups(content) if "markups" in content else _positions(content)
-        found = {name: np.asarray(position, float) for name, position in found.items()}
+        points = _markups(content) if "markups" in content else content.pairs
+        points = [(label, np.asarray(place, float)) for label, place in points if landmark_name(label)]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path.name} is no markups file that can be read; save it from Slicer again.") from error
+    found = _by_name(path, points)
     if not found or any(p.shape != (3,) or not np.isfinite(p).all() for p in found.values()):
         raise InputError(f"{path.name} has no positions of {', '.join(LANDMARK_NAMES)}; name its points so.")
     return found
 
 
-def _markups(content: dict) -> dict[str, list[float]]:
-    found = {}
+class _Pairs(dict):
+    """A JSON object that remembers all its pairs, also of equal keys."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
+
+
+def _markups(content: Mapping[str, Any]) -> list[tuple[str, list[float]]]:
+    """Labels and positions, LPS mm, of the points that are defined."""
+    points = []
     for markup in content["markups"]:
         turn = -1.0 if markup.get("coordinateSystem", "LPS") in ("RAS", "0", 0) else 1.0
         for point in markup.get("controlPoints", ()):
-            name = landmark_name(point["label"])
-            if name and point.get("positionStatus", "defined") == "defined":
+            if landmark_name(point["label"]) and point.get("positionStatus", "defined") == "defined":
                 x, y, z = point["position"]
-                found[name] = [turn * x, turn * y, z]
-    return found
+                points.append((point["label"], [turn * x, turn * y, z]))
+    return points
 
 
-def _positions(content: dict) -> dict[str, list[float]]:
-    return {landmark_name(key): value for key, value in content.items() if landmark_name(key)}
+def _by_name(path: Path, points: Sequence[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Positions by landmark; which of two points is meant, only the user knows."""
+    labels: dict[str, str] = {}
+    for label, _ in points:
+        name = landmark_name(label)
+        if name in labels:
+            raise InputError(
+                f"{path.name} has two points for the {name}, “{labels[name]}” and “{label}”; delete or rename one."
+            )
+        labels[name] = label
+    return {landmark_name(label): position for label, position in points}
 
 
 def landmark_name(label: str) -> str | None:
