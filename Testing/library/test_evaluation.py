@@ -223,8 +223,10 @@ def test_labelled_files_become_a_case(tmp_path):
     assert made.ears[0].side == "right"
     assert set(np.unique(made.ears[0].labyrinth.voxels)) == {0, 1}
     assert np.allclose(made.ears[0].landmarks["helicotrema"], CENTRE)
-    with pytest.raises(InputError, match="side"):
-        labelled_case(*files[:2], None)
+    (unsided,) = labelled_case(*files[:2], None).ears
+    assert unsided.side == ""
+    (ear,) = compare(replace(made, ears=(unsided,)), scan_result([painted_ear("right", CENTRE)]), 0.0).ears
+    assert (ear.found, ear.side_right) == (True, None)
 
 
 def test_empty_labels_are_refused(tmp_path):

@@ -1,5 +1,7 @@
 """Cases that the phantom draws, and the suite of them."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -174,3 +176,18 @@ def test_a_real_label_map_is_scanned_with_its_side(coarse):
     (ear,) = made.ears
     assert ear.side == "left"
     assert np.count_nonzero(ear.labyrinth.voxels) * ear.labyrinth.spacing_mm.prod() == pytest.approx(218, rel=0.06)
+
+
+def sided(folder, side):
+    write_volume(folder / "scan.nrrd", noisy_scan())
+    row = {"scan": "scan.nrrd", "labels": "scan.nrrd", "side": side}
+    # As the Notepad of Windows saves it.
+    (folder / "cases.json").write_text(json.dumps({"cases": [row]}), encoding="utf-8-sig")
+    return read_manifest(folder / "cases.json", 0.35)
+
+
+def test_a_side_is_told_in_any_case_and_other_words_are_named(tmp_path):
+    (recipe,) = sided(tmp_path, "Left")
+    assert recipe.described["side"] == "left"
+    with pytest.raises(InputError, match=r"The side of scan\.nrrd is “L”; say left or right"):
+        sided(tmp_path, "L")

@@ -164,3 +164,11 @@ def test_names_tell_where_the_card_holds_no_voxels(tmp_path):
     recipes = data_set_recipes(write_manifest(tmp_path, [entry("a")]))
     named = replace(CARD, figures={"trained_on_cases": {"Balls": ["a"]}})
     assert held_out(recipes, named, "tiny", str).taught == 1
+
+
+def test_landmarks_of_a_scan_of_its_own_come_from_fcsv_as_well(tmp_path):
+    lines = ["# CoordinateSystem = LPS", "# columns = id,x,y,z,label"]
+    lines += [f"{name},{x},{y},{z},{name}" for name, (x, y, z) in MARKS.items()]
+    (tmp_path / "a.fcsv").write_text("\n".join(lines), encoding="utf-8")
+    (ear,) = labelled_case(*given(tmp_path)[:2], tmp_path / "a.fcsv", side="right").ears
+    assert {name: place.tolist() for name, place in ear.landmarks.items()} == MARKS

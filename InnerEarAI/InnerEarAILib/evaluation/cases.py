@@ -9,15 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal
 
 import numpy as np
 
 from InnerEarAILib.ear_result import LandmarkResult, Side
 from InnerEarAILib.evaluation.given_truth import check_given_ear
 from InnerEarAILib.inference.chirality import side_by_chirality
-from InnerEarAILib.phantom.given_landmarks import read_landmarks
 from InnerEarAILib.scan_files import read_labels, read_volume
+from InnerEarAILib.training.labelled_scan import read_landmark_file
 from InnerEarAILib.volume import InputError, Volume
 from InnerEarAILib.whole_files import replacing
 
@@ -30,12 +30,12 @@ class TrueEar:
     """One labyrinth as it truly is.
 
     Attributes:
-        side: anatomical side.
+        side: anatomical side; empty where nobody knows it.
         labyrinth: uint8 on a fine grid of its own, 1 labyrinth, 0 not; everything beyond the grid is not labyrinth.
         landmarks: (3,) LPS mm by name; those that nobody knows are left out.
     """
 
-    side: Side
+    side: Side | Literal[""]
     labyrinth: Volume
     landmarks: Mapping[str, np.ndarray]
 
@@ -133,29 +133,27 @@ def labelled_case(
         scan: any file or folder that `read_volume` takes.
         labels: label map of one labyrinth on any grid in the same space; every value above 0 is labyrinth. The truth is
             taken as fine as it is there.
-        landmarks: file of `read_landmarks`; None: landmarks are not compared.
+        landmarks: file of `read_landmark_file`; None: landmarks are not compared.
         group: for the tables; the scan's file name by default.
         name: of the case; the scan's file name by default.
-        side: "left" or "right"; told by the landmarks by default.
+        side: "left" or "right"; told by the landmarks by default; where these do not, it stays empty and is not judged.
 
     Raises:
-        InputError: a file cannot be used, the truth is wrong, or nothing tells the side.
+        InputError: a file cannot be used, or the truth is wrong.
     """
     name = name or scan.name.split(".")[0]
     label_map = read_labels(labels)
     mask = label_map.voxels > 0
     if not mask.any():
         raise InputError(f"{labels.name} labels nothing: every value is 0.")
-    marks = {} if landmarks is None else read_landmarks(landmarks)
+    marks = {} if landmarks is None else read_landmark_file(landmarks)
     truth = label_map.with_voxels(mask.astype(np.uint8))
     shown = read_volume(scan)
     check_given_ear(shown, label_map, truth, marks)
     centre = truth.grid.to_lps(np.argwhere(mask).mean(0)[::-1])
-    if side not in get_args(Side):
+    if not side:
         found = tuple(LandmarkResult(one, position, 1.0) for one, position in marks.items())
-        side = side_by_chirality(found, centre)
-    if side is None:
-        raise InputError(f"Nothing tells the side of {name}: give all three landmarks, or its side.")
+        side = side_by_chirality(found, centre) or ""
     return EvaluationCase(name, group or name, shown, (TrueEar(side, truth, marks),))
 
 

@@ -258,7 +258,7 @@ def _compared(
         side=true_ear.side,
         found=found is not None,
         centre_mm=centre_mm,
-        side_right=None if found is None else found.side == true_ear.side,
+        side_right=found.side == true_ear.side if found is not None and true_ear.side else None,
         **asdict(overlap),
         **{name: getattr(voxels, name) for name in VOXEL_SHARES},
         helicotrema_mm=errors["helicotrema"],

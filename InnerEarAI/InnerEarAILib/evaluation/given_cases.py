@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from InnerEarAILib.ear_result import Side
 from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, labelled_case
 from InnerEarAILib.evaluation.phantom_cases import GivenRecipe, described, drawn_given, finest_useful_mm
 from InnerEarAILib.evaluation.suite import plain_name
@@ -28,13 +29,15 @@ def labelled_recipe(
     """A labelled real scan.
 
     Args:
-        scan, labels, landmarks, side: see cases.labelled_case.
+        scan, labels, landmarks: see cases.labelled_case.
+        side: "left" or "right" in any case; by default the landmarks tell it.
         group: for the tables; "real scans" by default.
         patient: whose scan it is; by default cases of one scan are of one patient, and no others are.
 
     Raises:
-        InputError: if a file is missing.
+        InputError: if a file is missing, or the side is none.
     """
+    side = _side(side, scan)
     files = [file for file in (scan, labels, landmarks) if file is not None]
     _check_there(files)
     name, group = plain_name(scan.name.split(".")[0]), group or "real scans"
@@ -91,7 +94,7 @@ def read_manifest(path: Path, model_spacing_mm: float, device: str = "cpu") -> l
         InputError: if the manifest or a file cannot be used.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))  # as programs on Windows save it
     except OSError as error:
         raise InputError(f"The manifest {path} cannot be read ({error.strerror}).") from error
     except ValueError as error:
@@ -138,6 +141,13 @@ def _check_there(files: Sequence[Path]) -> None:
     for file in files:
         if not file.exists():
             raise InputError(f"There is no file {file}.")
+
+
+def _side(told: str, scan: Path) -> str:
+    side = told.strip().lower()
+    if side and side not in get_args(Side):
+        raise InputError(f"The side of {scan.name} is “{told}”; say left or right, or leave it out.")
+    return side
 
 
 def _fingerprint(path: Path) -> list[Any]:

@@ -25,7 +25,7 @@ def is_data_set(path: Path) -> bool:
     if path.is_dir() or path.suffix.lower() == ".toml":
         return True
     try:
-        return '"case"' in path.read_text(encoding="utf-8")
+        return '"case"' in path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return False
 
