@@ -158,7 +158,7 @@ def run_evaluate_command(chosen: argparse.Namespace, judge: Callable | None = No
 def _on_data_sets(chosen: argparse.Namespace, cards: Any, device: str, minutes: float | None) -> int:
     from InnerEarAILib.evaluation.manifest_cases import data_set_recipes
     from InnerEarAILib.evaluation.model_names import apart
-    from InnerEarAILib.evaluation.pooling import check_poolable, pooled
+    from InnerEarAILib.evaluation.pooling import check_poolable, pooled, told_of_runs
     from InnerEarAILib.evaluation.region_outcomes import RegionOptions, judged_on_regions
     from InnerEarAILib.evaluation.report import write_report
     from InnerEarAILib.evaluation.taught import contrast_reference
@@ -166,6 +166,8 @@ def _on_data_sets(chosen: argparse.Namespace, cards: Any, device: str, minutes: 
     # What is refused is refused before the first model is judged, which may take hours.
     if chosen.pool:
         check_poolable(cards)
+        for line in told_of_runs(cards):
+            _say(line)
     for card in cards if chosen.contrast != "own" else ():
         contrast_reference(card)
     options = RegionOptions(device, chosen.views, chosen.contrast, minutes=minutes)

@@ -33,6 +33,14 @@ TESTED = ("DSC", "HD (mm)", "landmarks (mm)")
 
 HOLM = "Holm 1979"
 
+SHARED_EARS = "ears shared with the first row"
+
+DIFFERENT_EARS = (
+    " The rows are not of the same ears, so that their means do not compare the methods; the tests do, on the ears "
+    "that two rows share."
+)
+"""Of a table whose methods were judged on different ears."""
+
 
 def method_tables(outcomes: Sequence[Outcome]) -> tuple[Table, ...]:
     """What the methods are and were trained on; for each data set their figures side by side and tests between them."""
@@ -108,26 +116,35 @@ def runs_table(group: str, rows: Sequence[tuple[Outcome, Sequence[CaseFigures]]]
         runs = [[case for case in run.figures if case.group == group] for run in outcome.runs]
         runs = [cases for cases in runs if cases]
         if runs:
-            means = [
-                spread(summarise(_summary(cases, name).mean for cases in runs), digits)
-                for name, digits in MEASURES.values()
-            ]
+            means = [_over_runs(runs, name, digits) for name, digits in MEASURES.values()]
             ears = ", ".join(str(_ears(cases)) for cases in runs)
             cells.append((outcome.model, str(len(runs)), ears, *means))
     return Table(
         f"Runs on {group}",
-        "Mean ± SD (median) over the runs of a method of the mean over the ears that a run was judged on.",
+        "Mean ± SD (median) over the runs of a method of the mean over the ears that a run was judged on. n: ears of "
+        "each run that have the figure, where not all do.",
         ("model", "runs", "ears of each", *MEASURES),
         tuple(cells),
     )
 
 
+def _over_runs(runs: Sequence[Sequence[CaseFigures]], name: str, digits: int) -> str:
+    summaries = [_summary(cases, name) for cases in runs]
+    told = spread(summarise(summary.mean for summary in summaries), digits)
+    counts = [summary.count for summary in summaries]
+    if not any(counts) or counts == [_ears(cases) for cases in runs]:
+        return told
+    return f"{told} (n {', '.join(map(str, counts))})"
+
+
 def _side_by_side(group: str, rows: Sequence[tuple[Outcome, Sequence[CaseFigures]]]) -> Table:
     marks = {name: _marks([cases for _, cases in rows], name) for name, _ in MEASURES.values()}
+    shared = _shared_with_the_first([cases for _, cases in rows])
     cells = [
         (
             outcome.model,
             str(_ears(cases)),
+            *((str(shared[place]),) if shared else ()),
             *(
                 spread_of(_summary(cases, name), digits, _ears(cases)) + ("*" if marks[name][place] else "")
                 for name, digits in MEASURES.values()
@@ -140,10 +157,17 @@ def _side_by_side(group: str, rows: Sequence[tuple[Outcome, Sequence[CaseFigures
         f"Mean ± SD (median). {FEWER_EARS} * p < {SIGNIFICANT:g} against the first row, Wilcoxon's signed-rank test "
         f"over the patients of the ears of both, adjusted for the rows below it ({HOLM}). Acc and Spe are shares of "
         f"the box {COMPARED_MARGIN_MM:g} mm round the true labyrinth, and what is invented beyond it counts as wrong. "
-        "AUC is that of the mask, the mean of Rec and Spe, as the paper's columns have it.",
-        ("model", "ears", *MEASURES),
+        "AUC is that of the mask, the mean of Rec and Spe, as the paper's columns have it."
+        f"{DIFFERENT_EARS if shared else ''}",
+        ("model", "ears", *((SHARED_EARS,) if shared else ()), *MEASURES),
         tuple(cells),
     )
+
+
+def _shared_with_the_first(methods: Sequence[Sequence[CaseFigures]]) -> list[int]:
+    """How many ears each method has in common with the first; nothing where all have the same."""
+    ears = [{(case.name, ear.side) for case in cases for ear in case.ears} for cases in methods]
+    return [] if all(one == ears[0] for one in ears) else [len(ears[0] & one) for one in ears]
 
 
 def _marks(methods: Sequence[Sequence[CaseFigures]], name: str) -> list[bool]:
