@@ -127,6 +127,45 @@ def test_a_scan_that_fails_is_told_by_the_exit_code_and_the_others_are_judged(tm
     assert command.run_evaluate_command(chosen, fake_judge) == 0
 
 
+def test_scans_without_landmarks_are_judged_by_their_labels(tmp_path, store, files, capsys):
+    chosen = parsed("--model", "tiny", "--models", store, "--case", *files[:2], "-o", tmp_path / "out")
+    chosen.device = "cpu"
+    assert command.run_evaluate_command(chosen, fake_judge) == 0
+    assert "scan: ear Dice 1.000" in capsys.readouterr().out
+
+
+def test_landmarks_in_another_frame_fail_instead_of_being_measured(tmp_path, store, files, capsys):
+    positions = json.loads((tmp_path / "landmarks.json").read_text(encoding="utf-8"))
+    turned = {name: [-x, -y, z] for name, (x, y, z) in positions.items()}
+    (tmp_path / "landmarks.json").write_text(json.dumps(turned), encoding="utf-8")
+    chosen = parsed("--model", "tiny", "--models", store, "--case", *files, "-o", tmp_path / "out", "--device", "cpu")
+    assert command.run_evaluate_command(chosen, fake_judge) == 2
+    said = capsys.readouterr().out
+    assert "its signs look like RAS" in said
+    assert "mm," not in said
+
+
+def test_an_interrupted_evaluation_says_that_it_goes_on(tmp_path, store, files, capsys):
+    arguments = ("--model", "tiny", "--models", store, "--case", *files, "-o", tmp_path / "out", "--device", "cpu")
+
+    def interrupted(card, *options):
+        def segment(scan):
+            raise KeyboardInterrupt
+
+        return judged_route(card.name, segment, {}, True)
+
+    with pytest.raises(KeyboardInterrupt):  # of which the command line says that nothing was written
+        command.run_evaluate_command(parsed(*arguments), interrupted)
+    assert command.run_evaluate_command(parsed(*arguments), fake_judge) == 0
+    capsys.readouterr()
+    assert command.run_evaluate_command(parsed(*arguments, "--views", "1"), interrupted_at_once) == 130
+    assert capsys.readouterr().err == f"Cancelled; the same command goes on with what is in {tmp_path / 'out'}.\n"
+
+
+def interrupted_at_once(card, *options):
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [

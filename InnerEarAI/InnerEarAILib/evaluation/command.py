@@ -6,12 +6,13 @@ This file is imported whenever the program starts, so that it brings in torch on
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from InnerEarAILib.failures import EXIT_BAD_INPUT, EXIT_DONE
+from InnerEarAILib.failures import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE
 from InnerEarAILib.volume import InputError
 
 SCANNERS = ("flat_panel", "cone_beam", "multi_slice", "thick_slice", "micro")
@@ -119,12 +120,22 @@ def run_evaluate_command(chosen: argparse.Namespace, judge: Callable | None = No
         judge: takes the place of `evaluate.judged_model`; for tests.
 
     Returns:
-        The exit code: 0, or 2 where a scan could not be judged; the others' figures are written all the same. Bad
-        input raises.
+        The exit code: 0; 2 where a scan could not be judged, the others' figures are written all the same; 130 after an
+        interruption that leaves something to go on with. Bad input raises.
 
     Raises:
         InputError, ModelError: an argument, a file or a model cannot be used.
     """
+    try:
+        return _evaluated(chosen, judge)
+    except KeyboardInterrupt:
+        if not chosen.output.is_dir():
+            raise
+        print(f"Cancelled; the same command goes on with what is in {chosen.output}.", file=sys.stderr)
+        return EXIT_CANCELLED
+
+
+def _evaluated(chosen: argparse.Namespace, judge: Callable | None) -> int:
     check_arguments(chosen)
     from InnerEarAILib.evaluation.evaluate import evaluate, judged_model
     from InnerEarAILib.evaluation.held_out import held_out
