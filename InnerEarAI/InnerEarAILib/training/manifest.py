@@ -219,7 +219,7 @@ def case_mistakes(case: Case, model_spacing_mm: float | None = None) -> list[str
 
 
 def read_mistakes(case: Case, read: LabelledScan, model_spacing_mm: float | None = None) -> list[str]:
-    """One clause, which begins with “its” or “no”, for everything that is wrong with what was read of a case.
+    """One clause for everything that is wrong with what was read of a case.
 
     Args:
         case: what is said of it.
