@@ -134,8 +134,9 @@ def test_a_data_sets_ear_is_refused_for_all_that_the_trainer_refuses_but_coarse_
     with pytest.raises(InputError) as raised:
         obtained(beside, None)
     assert str(raised.value) == (
-        "Not judged: its labels are not on the grid of its scan; its oval window is not marked; mark it, or list it "
-        "under unmarked; its round window is not marked; mark it, or list it under unmarked."
+        "Not judged: its labels are not on the grid of its scan; export them again with the scan as reference volume; "
+        "its oval window is not marked; mark it, or list it under unmarked; its round window is not marked; mark it, "
+        "or list it under unmarked."
     )
     assert obtained(fine, None).ears
 
