@@ -13,30 +13,12 @@ from InnerEarAILib.evaluation.evaluate import evaluate, judged_route
 from InnerEarAILib.evaluation.given_cases import labelled_recipe
 from InnerEarAILib.evaluation.held_out import held_out
 from InnerEarAILib.evaluation.manifest_cases import data_set_recipes
-from InnerEarAILib.model_card import ModelCard
 from InnerEarAILib.scan_files import write_volume
 from InnerEarAILib.training.manifest import data_mistakes, read_manifest
 from InnerEarAILib.volume import InputError, Volume
+from library.reading_models import CARD
 from library.scans import scan_result
 from library.written_cases import MARKS, entry, markups, volumes, write_case, write_manifest
-
-CARD = ModelCard(
-    name="tiny",
-    version="1",
-    role="segmenter",
-    network={},
-    spacing_mm=0.5,
-    tile_voxels=24,
-    overlap_voxels=4,
-    heatmap_amplitude=4.0,
-    heatmap_spread_voxels=2.5,
-    region_mm=12.0,
-    trained_on="Nothing.",
-    validated_on="Nothing.",
-    limits="For tests.",
-    licence="Apache-2.0",
-    library_version="0.1.0",
-)
 
 RAS = np.array([-1.0, -1.0, 1.0])
 

@@ -12,23 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from InnerEarAILib.progress import Progress
-from InnerEarAILib.scan_checks import FEWEST_DISTINCT_VALUES, check_scan, check_size
 from InnerEarAILib.scan_files import SCAN_SUFFIXES, read_labels, read_volume, scan_suffix, write_volume
-from InnerEarAILib.volume import Grid, InputError, Volume
+from InnerEarAILib.volume import Grid
+from library.refusals import refused
 from library.scans import SHAPE, affine, affines, noisy_scan, write_dicom
 
 few_files = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def refused(function, *arguments):
-    """The sentence of an InputError; fails if it is not one sentence or two, on one line, ending in a full stop."""
-    with pytest.raises(InputError) as caught:
-        function(*arguments)
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    assert sentence.endswith(".")
-    assert len(sentence.replace("n" * 256, "")) < 300
-    return sentence
 
 
 def outermost_position_difference(one: Grid, other: Grid) -> float:
@@ -372,93 +361,3 @@ def test_standard_error_speaks_again_after_a_read(tmp_path, capfd):
 @pytest.mark.parametrize("suffix", SCAN_SUFFIXES)
 def test_every_suffix_is_told(tmp_path, suffix):
     assert scan_suffix(tmp_path / f"a.b{suffix}") == suffix
-
-
-def scan_of(voxels, spacing=0.5):
-    return Volume(voxels, affine(spacing=(spacing,) * 3))
-
-
-def noise(dtype=np.int16):
-    return np.random.default_rng(0).integers(-1000, 2000, (24, 26, 28)).astype(dtype)
-
-
-def with_one(value):
-    voxels = noise(np.float32)
-    voxels[3, 4, 5] = value
-    return voxels
-
-
-BAD_SCANS = {
-    "empty": (scan_of(np.zeros((0, 26, 28))), "no voxels"),
-    "NaN": (scan_of(with_one(np.nan)), "not numbers"),
-    "infinite": (scan_of(with_one(np.inf)), "not numbers"),
-    "constant": (scan_of(np.full((24, 26, 28), 7)), "same value (7)"),
-    "double": (scan_of(noise(np.float64) * 1e36), "lost in 32-bit numbers"),
-    "infinitesimal": (scan_of(noise(np.float64) * 1e-40), "lost in 32-bit numbers"),
-    "far from nought": (scan_of(noise(np.int64) + 10**15), "lost in 32-bit numbers"),
-    "complex": (scan_of(noise(np.complex64)), "not real numbers"),
-    "metres": (scan_of(noise(), 0.0005), "metres"),
-    "microns": (scan_of(noise(), 500.0), "too coarse"),
-    "thick": (Volume(noise(), affine(spacing=(0.5, 0.5, 5))), "thin-slice"),
-    "small": (scan_of(noise()[:10]), "too small"),
-    "labels": (scan_of((noise() > 0).astype(np.uint8)), "segmentation"),
-    "many labels": (scan_of(np.clip(noise(), 0, FEWEST_DISTINCT_VALUES - 1).astype(np.float32)), "segmentation"),
-}
-
-
-@pytest.mark.parametrize("case", BAD_SCANS)
-def test_what_cannot_be_an_ear_scan_is_refused_in_one_sentence(case):
-    scan, words = BAD_SCANS[case]
-    assert words in refused(check_scan, scan)
-
-
-@pytest.mark.parametrize(
-    "voxels",
-    [
-        noise(),
-        noise(np.float32),
-        (noise() + 1024).clip(0).astype(np.uint16),
-        (noise() // 12 + 84).clip(0, 255).astype(np.uint8),
-        np.clip(noise(), -1000, -990),
-        noise().astype(np.float64) / 1000,
-        noise().astype(np.float64) * 1e-9,
-        noise().astype(np.float64) * 1e30,
-        noise().astype(np.float16),
-        np.where(np.arange(28) < 14, 0, noise().clip(0)),
-    ],
-    ids=[
-        "int16",
-        "float32",
-        "offset",
-        "8 bit",
-        "narrow window",
-        "attenuation",
-        "tiny",
-        "large",
-        "half",
-        "half of it padding",
-    ],
-)
-def test_a_scan_of_any_scaling_is_let_through(voxels):
-    check_scan(scan_of(voxels))
-
-
-@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="no longer floats on this computer")
-def test_floats_that_no_library_below_takes_are_refused():
-    assert "save it in 32-bit numbers" in refused(check_scan, scan_of(noise(np.longdouble)))
-
-
-@given(affines())
-def test_no_orientation_is_refused(matrix):
-    check_scan(noisy_scan(matrix))
-
-
-def test_rare_other_values_save_a_scan_from_being_taken_for_labels():
-    voxels = np.zeros((130, 130, 130), np.int16)
-    voxels[64, :40, 64] = np.arange(40)
-    check_scan(scan_of(voxels))
-
-
-def test_size_is_bounded():
-    assert "1025 × 1024 × 1024" in refused(check_size, (1024, 1024, 1025))
-    check_size((1024, 1024, 1024))
