@@ -10,7 +10,14 @@ from pathlib import Path
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import slicer
-from PySide6 import QtCore, QtGui, QtWidgets
+
+try:
+    from PySide6 import QtCore, QtGui, QtWidgets
+except ImportError as error:
+    raise ImportError(
+        f"Qt, which draws the panel, lacks a library of the system: {error}. "
+        "Debian and Ubuntu: apt install libgl1 libegl1 libxkbcommon0 libdbus-1-3 libfontconfig1"
+    ) from error
 
 from host import pythonqt, slicer_widgets
 from host.runtime import Host, module_folder
