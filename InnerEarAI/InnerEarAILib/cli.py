@@ -242,11 +242,11 @@ def _options(chosen: argparse.Namespace) -> dict[str, Any]:
 def _described(ear: EarResult) -> str:
     found = sum(landmark.position_lps is not None for landmark in ear.landmarks)
     deviation = ear.quality.mean_standard_deviation
-    uncertainty = "not computed" if deviation is None else f"{deviation:.4f} (mean standard deviation)"
+    contradiction = "" if deviation is None else f", mean standard deviation over the views {deviation:.4f}"
     sentences = "".join(f"\n    {flag}" for flag in ear.quality.flags)
     return (
-        f"{ear.side} ear, {ear.quality.volume_mm3:.1f} mm³, {found} of {len(ear.landmarks)} landmarks, "
-        f"uncertainty {uncertainty}{sentences}"
+        f"{ear.side} ear, {ear.quality.volume_mm3:.1f} mm³, {found} of {len(ear.landmarks)} landmarks"
+        f"{contradiction}{sentences}"
     )
 
 

@@ -61,7 +61,7 @@ class EarResult:
             part of the scan's own grid.
         landmarks: in the order of LANDMARK_NAMES.
         uncertainty: float32, standard deviation of each voxel's label, 0 (sure) to 0.5 (a toss-up), in the region
-            round the ear (inference.uncertainty); None with a single view ("not computed").
+            round the ear (inference.uncertainty); None where no labyrinth was asked of the network.
         view_deviation: float32, the part of it that the paper shows: standard deviation of the labyrinth's probability
             over the TTA views, 0 to 0.5, on the same grid; None with a single view.
         quality: plausibility figures and flags.

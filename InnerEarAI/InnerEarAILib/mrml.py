@@ -66,7 +66,7 @@ class ResultNodes:
     Attributes:
         segmentation: one segment per ear, with the IDs "right" and "left", on the results' own fine grid.
         landmarks: one node of three points per ear.
-        uncertainty: of EarResult, on the input's grid, 0 where the network did not look; None if not computed.
+        uncertainty: of EarResult, on the input's grid, 0 where the network did not look; None without an ear.
         result: what the nodes show, with figures, flags and provenance.
     """
 

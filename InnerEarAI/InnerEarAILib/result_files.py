@@ -26,7 +26,7 @@ NOTICE = "For research use; not a medical device."
 LONGEST_SHOWN_PATH = 100
 """Characters of a path that a sentence shows where it is too long to be made; ours."""
 
-UNCERTAINTY_MEANING = "standard deviation of the label: √(p (1 − p)), p the mean probability over the views"
+UNCERTAINTY_MEANING = "standard deviation of the label: √(p (1 − p)), p the probability, mean over the views"
 """What the map of uncertainty holds (inference.uncertainty)."""
 
 _SIDES = ("right", "left")
@@ -221,7 +221,7 @@ def _ear_summary(ear: EarResult) -> dict:
             for landmark in ear.landmarks
         ],
         "distances_mm": {pair: _number(distance) for pair, distance in ear.quality.distances_mm.items()},
-        "uncertainty": "not computed (one view)" if ear.uncertainty is None else UNCERTAINTY_MEANING,
+        "uncertainty": None if ear.uncertainty is None else UNCERTAINTY_MEANING,
         "closed_canals": ear.quality.closed_canals,
         "mean_standard_deviation": _number(ear.quality.mean_standard_deviation),
         "flags": list(ear.quality.flags),

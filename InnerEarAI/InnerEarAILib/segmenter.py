@@ -158,7 +158,7 @@ class _Route:
         asked, self.preset = self.preset.views, self.options.resolved(self.card.views_taught)
         if self.preset.views < asked:
             self.progress.note(
-                f"The model {self.card.name} was taught no quarter turns: it looks once, and there is no uncertainty."
+                f"The model {self.card.name} was taught no quarter turns: it looks once."
             )
         self.progress.step(f"Loading the model {self.card.name}")
         # On the CPU: each prediction takes its own copy to where memory suffices.
@@ -315,10 +315,8 @@ class _Route:
                 self.card.figures.get("usual_standard_deviation"),
                 beyond_scan(landmarks, measured),
             )
-            uncertainty = view_deviation = None
-            if spread is not None:
-                uncertainty = probability.with_voxels(label_deviation(probability.voxels))
-                view_deviation = Volume(spread, grid.affine_lps)
+            uncertainty = probability.with_voxels(label_deviation(probability.voxels))
+            view_deviation = None if spread is None else Volume(spread, grid.affine_lps)
             if self.options.output_grid == "scan":
                 mask = on_voxels_of(self.volume.grid, mask)
             return EarResult(side or "right", mask, landmarks, uncertainty, view_deviation, quality), side

@@ -178,11 +178,11 @@ def test_uncertainty_on_another_grid_stays_within_its_range():
         assert again.min() >= -1e-6
 
 
-def test_single_view_writes_no_uncertainty_and_says_so(tmp_path):
+def test_without_uncertainty_there_is_no_file_of_it_and_the_summary_says_so(tmp_path):
     files = write_results(scan_result(both_ears(uncertain=False)), tmp_path, "scan")
     assert not [file for file in files if "uncertainty" in file.name]
     ears = json.loads((tmp_path / "scan_result.json").read_text(encoding="utf-8"))["ears"]
-    assert [ear["uncertainty"] for ear in ears] == ["not computed (one view)"] * 2
+    assert [ear["uncertainty"] for ear in ears] == [None] * 2
     assert [ear["mean_standard_deviation"] for ear in ears] == [None, None]
 
 
@@ -399,8 +399,9 @@ def assert_same(one, other):
         [],
         both_ears(),
         [painted_ear("left", (1 / 3, 2 / 7, -1e-17), uncertain=False, unfound=("helicotrema", "round window"))],
+        [replace(painted_ear("right", RIGHT_LPS), view_deviation=None)],
     ],
-    ids=["none", "both", "one without uncertainty"],
+    ids=["none", "both", "one without uncertainty", "one view"],
 )
 def test_result_handed_over_is_the_same_to_the_last_bit(tmp_path, ears):
     grid = Grid((7, 8, 9), affine((12, 34, 56), (1 / 3, 0.1, np.pi)))

@@ -321,9 +321,11 @@ def test_a_gpu_that_does_not_compute_is_mentioned(straight, monkeypatch):
     assert "The GPU is not used: PyTorch cannot compute on it (no kernel image)." in result.notes
 
 
-def test_one_view_computes_no_uncertainty(straight):
+def test_one_view_states_its_own_doubt_and_no_contradiction(straight, monkeypatch):
+    monkeypatch.setattr(segmenter, "load_network", lambda card, device: WaveringNetwork())
     (ear,) = segment(straight, SegmenterOptions(preset="fast")).ears
-    assert ear.uncertainty is None
+    assert 0.3 < ear.uncertainty.voxels.max() <= 0.5
+    assert np.median(ear.uncertainty.voxels) < 0.05
     assert ear.view_deviation is None
     assert ear.quality.mean_standard_deviation is None
     assert all(landmark.scatter_mm is None for landmark in ear.landmarks)

@@ -81,7 +81,7 @@ def test_a_network_that_was_taught_no_turns_looks_once_unless_asked(ear, monkeyp
     result = segment(ear, SegmenterOptions(preset="standard", views=asked))
     assert result.provenance["views"] == looked
     assert any("no quarter turns" in note for note in result.notes) == (looked == 1)
-    assert (result.ears[0].uncertainty is None) == (looked == 1)
+    assert (result.ears[0].view_deviation is None) == (looked == 1)
 
 
 class ColumnNetwork(ReadingNetwork):

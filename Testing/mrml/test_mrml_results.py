@@ -180,7 +180,7 @@ def test_uncertainty_is_shown_by_its_own_colours_in_a_fixed_window(written):
     assert legend.GetVisibility()
 
 
-def test_a_single_view_gives_no_uncertainty_volume(host, add_scan, result_for):
+def test_a_result_without_uncertainty_adds_no_volume(host, add_scan, result_for):
     node = add_scan()
     nodes = write_results(result_for(volume_from_node(node).grid, with_uncertainty=False), node)
     assert nodes.uncertainty is None

@@ -124,8 +124,8 @@ def test_a_saved_scene_restores_the_panel(panel, scan, tmp_path):
 
 def test_a_preset_says_what_it_stands_for(panel, scan):
     ui = panel.widget.ui
-    assert ui.viewsSelector.currentText == "as preset: 10, with uncertainty"
-    assert "10 views round each ear, with uncertainty." in ui.timeLabel.text
+    assert ui.viewsSelector.currentText == "as preset: 10, more careful"
+    assert "10 views round each ear." in ui.timeLabel.text
     choose(panel, "presetSelector", "fast")
     assert ui.viewsSelector.currentText == "as preset: 1, faster"
     assert "One view round each ear" in ui.timeLabel.text

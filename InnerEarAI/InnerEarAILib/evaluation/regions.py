@@ -170,8 +170,6 @@ def _ear(prediction: Prediction, grid: Grid, known: np.ndarray) -> tuple[EarResu
         distances_mm={},
         mean_standard_deviation=None if spread is None else mean_standard_deviation(spread, known, len(spread)),
     )
-    uncertainty = view_deviation = None
-    if spread is not None:
-        uncertainty = probability.with_voxels(label_deviation(probability.voxels))
-        view_deviation = Volume(spread, grid.affine_lps)
+    uncertainty = None if probability is None else probability.with_voxels(label_deviation(probability.voxels))
+    view_deviation = None if spread is None else Volume(spread, grid.affine_lps)
     return EarResult("", mask, landmarks, uncertainty, view_deviation, quality), probability

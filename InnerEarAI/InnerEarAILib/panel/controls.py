@@ -93,7 +93,7 @@ class Controls:
 
     def _fill_advanced(self, preset: str) -> None:
         chosen = PRESETS.get(preset, PRESETS["standard"])
-        views = {"10": _("10, with uncertainty"), "1": _("1, faster")}
+        views = {"10": _("10, more careful"), "1": _("1, faster")}
         regions = {"located": _("the ears that are found"), "whole": _("the whole scan")}
         postprocessing = {"on": _("on: the largest region"), "off": _("off: the raw output")}
         located = "located" if chosen.locate else "whole"

@@ -28,9 +28,9 @@ def time_hint(options: SegmenterOptions, seconds: float | None, state: ProbeStat
     preset = options.resolved()
     where = _("round each ear") if preset.locate else _("everywhere in the scan")
     if preset.views == 1:
-        what = _("One view {where}, without uncertainty.").format(where=where)
+        what = _("One view {where}.").format(where=where)
     else:
-        what = _("{views} views {where}, with uncertainty.").format(views=preset.views, where=where)
+        what = _("{views} views {where}.").format(views=preset.views, where=where)
     if state == "missing":
         when = _("The time can be told once what the networks need is installed.")
     elif state == "probing":

@@ -145,9 +145,9 @@ class ResultsView:
         ui.show3DButton.text = _("Hide in 3D") if record.is_shown_in_3d() else _("Show in 3D")
         ui.showUncertaintyButton.enabled = record.uncertainty is not None
         ui.showUncertaintyButton.toolTip = (
-            _("How much the views differ, as a colour over the scan")
+            _("How unsure the network is of each voxel, as a colour over the scan")
             if record.uncertainty is not None
-            else _("It was not computed: that takes ten views")
+            else _("It is not in the scene: it was deleted, or not computed")
         )
         ui.showUncertaintyButton.text = _("Hide uncertainty") if self._uncertainty_is_shown() else _("Show uncertainty")
 
