@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
 
 from InnerEarAILib.evaluation.metrics import (
     holm_adjusted,
@@ -56,6 +57,20 @@ def test_distances_respect_anisotropic_voxels():
     assert segmentation_metrics(found, truth, (0.1, 0.2, 0.7)).hausdorff_mm == pytest.approx(2.1)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_distances_are_those_between_all_pairs_of_voxels_of_any_edges(seed):
+    found, truth = blobs(seed, (5, 6, 7))
+    spacing_mm = np.random.default_rng(seed).uniform(0.2, 2.0, 3)
+    metrics = segmentation_metrics(found, truth, spacing_mm)
+    apart = cdist(*(np.argwhere(mask)[:, ::-1] * spacing_mm for mask in (found, truth)))
+    directed = [apart.min(1), apart.min(0)]
+    assert metrics.hausdorff_mm == pytest.approx(max(one.max() for one in directed), abs=1e-6)
+    means = [one.mean() for one in directed]
+    assert metrics.average_hausdorff_mm == pytest.approx(sum(means) / 2, abs=1e-6)
+    # Taha and Hanbury 2015 take the larger direction.
+    assert max(means) / 2 <= metrics.average_hausdorff_mm <= max(means)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_overlap_and_hausdorff_agree_with_monai(seed):
     torch = pytest.importorskip("torch")
@@ -99,7 +114,10 @@ def test_nothing_found_is_no_overlap_and_no_distance():
     metrics = segmentation_metrics(nothing, truth)
     assert (metrics.dice, metrics.iou, metrics.volumetric_similarity) == (0.0, 0.0, 0.0)
     assert math.isnan(metrics.hausdorff_mm)
-    assert math.isnan(voxel_metrics(nothing, truth).precision)
+    shares = voxel_metrics(nothing, truth)
+    assert math.isnan(shares.precision)
+    assert (shares.recall, shares.specificity, shares.roc_area) == (0.0, 1.0, 0.5)
+    assert math.isnan(voxel_metrics(truth, ~nothing).specificity)
     assert math.isnan(segmentation_metrics(nothing, nothing).dice)
 
 

@@ -279,7 +279,7 @@ def _compared(
 
 
 def _mask_on(grid: Grid, mask: Volume) -> np.ndarray:
-    """The mask on another lattice; its surface is where linear interpolation passes one half."""
+    """The mask on another lattice; its surface is where cubic interpolation passes one half."""
     # NaN, where the mask has no voxels, is not ≥ 0.5 either.
     return resample(mask.with_voxels((mask.voxels > 0).astype(np.float32)), grid) >= 0.5
 

@@ -72,7 +72,7 @@ def conditions_table(outcomes: Sequence[Outcome]) -> Table:
     )
     return Table(
         "Methods",
-        "The last two columns are figures of the papers, measured on other scans after longer trainings.",
+        "The last two columns are figures of the papers, measured on other scans and in other ways.",
         ("model", "method", "sees", "views", "trained on", "in the paper: DSC", "in the paper: landmarks (voxels)"),
         rows,
     )
@@ -157,7 +157,7 @@ def _side_by_side(group: str, rows: Sequence[tuple[Outcome, Sequence[CaseFigures
         f"Mean ± SD (median). {FEWER_EARS} * p < {SIGNIFICANT:g} against the first row, Wilcoxon's signed-rank test "
         f"over the patients of the ears of both, adjusted for the rows below it ({HOLM}). Acc and Spe are shares of "
         f"the box {COMPARED_MARGIN_MM:g} mm round the true labyrinth, and what is invented beyond it counts as wrong. "
-        "AUC is that of the mask, the mean of Rec and Spe, as the paper's columns have it."
+        "AUC is that of the mask, the mean of Rec and Spe. The paper's are of whole volumes."
         f"{DIFFERENT_EARS if shared else ''}",
         ("model", "ears", *((SHARED_EARS,) if shared else ()), *MEASURES),
         tuple(cells),
