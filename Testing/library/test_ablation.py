@@ -50,6 +50,7 @@ def test_catalogue_has_the_papers_43_variations():
         "weight decay": 5,
         "AdamW averages": 4,
     }
+    assert sum(one.ours for one in VARIATIONS) == 23
     accumulations = {one.changes["optimisation"]["accumulation"] for one in VARIATIONS if one.aspect == "accumulation"}
     base = read_configuration("base").optimisation.accumulation
     assert accumulations | {base} == {1, 5, 10, 15, 20}

@@ -18,6 +18,7 @@ from InnerEarAILib.training.configuration import (
     read_table,
 )
 from InnerEarAILib.training.data_settings import ManifestData, PhantomData, data_settings
+from InnerEarAILib.training.objectives import TwoStepObjective
 from InnerEarAILib.training.schedules import NAMED_HEATMAP_SCHEDULES
 from InnerEarAILib.training.toml_text import toml_text
 from InnerEarAILib.training.validation import MILLIMETRES_WORTH_ALL_OF_DICE
@@ -89,6 +90,18 @@ def test_gold_says_where_it_is_not_the_papers(words, value, stated):
     text = (CONFIGURATION_FOLDER / "gold.toml").read_text(encoding="utf-8").replace("\n# ", " ")
     assert words in text
     assert value(read_configuration("gold"), ManifestData()) == stated
+
+
+def test_baselines_say_where_they_are_not_the_papers():
+    texts = {
+        name: (CONFIGURATION_FOLDER / f"{name}.toml").read_text(encoding="utf-8").replace("\n# ", " ")
+        for name in ("jsdnet", "autocasnet")
+    }
+    jsdnet = read_configuration("jsdnet")
+    assert "Half of the 75 000 iterations for each network" in texts["jsdnet"]
+    assert (jsdnet.optimisation.iterations, TwoStepObjective.stages) == (75_000, 2)
+    assert "the code adds a Dice loss to the cross-entropy" in texts["autocasnet"]
+    assert read_configuration("autocasnet").loss.segmentation == "bce"
 
 
 @pytest.mark.parametrize("heads", ["segmentation", "heatmaps"])

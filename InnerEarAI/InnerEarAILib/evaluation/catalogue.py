@@ -1,7 +1,9 @@
 """The 43 variations of the paper's ablation studies, each one named difference to the base configuration.
 
 The paper (Stebani et al. 2023, "Algorithm and network architecture" and "Training") names what was varied and counts 43
-experiments; where the values stand in its supplement they are ours, and say so.
+experiments; where the values stand in its supplement they are ours, and say so: 23 of the 43. So is how many of these
+there are of an aspect, but for the three heatmap schedules. With fewer than five levels there are fewer supervision
+terminals.
 """
 
 from __future__ import annotations

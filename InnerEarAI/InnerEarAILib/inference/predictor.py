@@ -32,7 +32,8 @@ from InnerEarAILib.progress import Progress
 
 TILE_VOXELS = 128
 OVERLAP_VOXELS = 25
-"""Stebani et al. 2023, "Data processing and augmentation" and "Results"."""
+"""Stebani et al. 2023, "Data processing and augmentation" and "Results". The one has a stride of 25 voxels, the other
+an overlap of 25 voxels; the overlap is taken, since that stride looks at every voxel from up to 216 tiles."""
 
 
 @dataclass(frozen=True)

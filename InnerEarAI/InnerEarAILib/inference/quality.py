@@ -128,8 +128,9 @@ def beyond_scan(landmarks: tuple[LandmarkResult, ...], measured: Volume) -> tupl
 def mean_standard_deviation(spread: np.ndarray, known: np.ndarray, region_voxels: int) -> float:
     """The out-of-distribution signal of Stebani et al. 2023: standard deviation over the views, mean over a region.
 
-    What lies outside the scan counts as sure, so that the mean is over as many voxels for every scan: in a small field
-    of view more of what is seen is the ear's surface.
+    The paper's mean is over the whole volume, so that its figures do not compare with these. What lies outside the scan
+    counts as sure, so that the mean is over as many voxels for every scan: in a small field of view more of what is
+    seen is the ear's surface.
 
     Args:
         spread: (k, j, i), 0 to 0.5; of the region, or of as much of it as was predicted.

@@ -1,5 +1,6 @@
 """The paper's network: one encoder, and two decoders that draw the labyrinth and the landmark heatmaps.
 
+A level is a width here, so that there are five; the “four levels” of the paper's text are the four steps between them.
 What the paper leaves open is chosen as follows.
 
 Where the width changes. Strided and transposed convolutions keep the number of feature maps, as the paper says for

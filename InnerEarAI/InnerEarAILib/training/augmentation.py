@@ -1,7 +1,8 @@
 """Training-time augmentation: rotations that move image, labyrinth and landmarks together; contrast and noise.
 
 A real data set is small, so each tile is shown in other orientations and intensities. The paper turns the tile that was
-cut out; here the tile is cut out turned, so that its corners show anatomy instead of padding. Never a mirror.
+cut out, after contrast and noise; here the tile is cut out turned, so that its corners show anatomy instead of padding,
+and contrast and noise come last. Never a mirror.
 
 Source:
     Stebani et al. 2023, "Data processing and augmentation". How often a transformation is applied and how strong the
