@@ -13,7 +13,7 @@ import torch
 
 from InnerEarAILib.contrast_matching import cluster_curves, match_contrast
 from InnerEarAILib.evaluation import command, regions
-from InnerEarAILib.evaluation.cases import obtained
+from InnerEarAILib.evaluation.cases import EvaluationCase, TrueEar, obtained
 from InnerEarAILib.evaluation.evaluate import Outcome
 from InnerEarAILib.evaluation.figures import method_figures
 from InnerEarAILib.evaluation.given_cases import labelled_recipe
@@ -32,7 +32,7 @@ from InnerEarAILib.networks.autocasnet import AutoCasNet, AutoCasNetConfig
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig, NetworkOutput
 from InnerEarAILib.preprocessing import normalise, resample
 from InnerEarAILib.training.manifest import Case, read_manifest
-from InnerEarAILib.volume import InputError
+from InnerEarAILib.volume import InputError, Volume
 from library.labelled_balls import RADIUS_MM, data_set
 
 CARD = ModelCard(
@@ -88,13 +88,28 @@ def test_ball_is_found_where_it_is(balls, reader):
     for recipe in balls:
         figures = RegionJudge(CARD, "cpu").figures(made(recipe))
         (ear,) = figures.ears
-        assert ear.dice > 0.93
+        assert ear.dice > 0.85  # the reader also takes what is brighter than the mean half a voxel outside
         assert ear.roc_area == pytest.approx((ear.recall + ear.specificity) / 2)
         assert ear.helicotrema_mm < 0.4
         assert ear.oval_window_mm == pytest.approx(2.0, abs=0.5)
         assert ear.found
         assert ear.side_right is None
         assert np.isnan(ear.mean_standard_deviation)
+
+
+@pytest.mark.parametrize("widths", [(6, 6, 6), (5, 6, 7)])
+def test_scan_on_the_lattice_of_the_training_is_seen_as_it_is(widths):
+    affine = np.diag([CARD.spacing_mm] * 3 + [1.0])
+    scan = Volume(np.random.default_rng(5).normal(0, 100, (40, 40, 40)).astype(np.float32), affine)
+    labels = np.zeros(scan.voxels.shape, np.uint8)
+    labels[tuple(slice(17, 17 + width) for width in widths)] = 1
+    case = EvaluationCase("noise", "noise", scan, (TrueEar("", Volume(labels, affine), {}),))
+    grid = region_grid(case, CARD)
+    first = np.round(grid.origin_lps / CARD.spacing_mm).astype(int)[::-1]
+    part = scan.voxels[tuple(slice(start, start + CARD.region_voxels) for start in first)]
+    np.testing.assert_allclose(resample(scan, grid), part, atol=1e-2)
+    middle = scan.grid.to_lps(17 + (np.array(widths[::-1]) - 1) / 2)
+    assert np.abs(grid.centre_lps - middle).max() <= CARD.spacing_mm / 2 + 1e-9
 
 
 def test_ten_views_tell_the_deviation(balls, reader):
@@ -123,7 +138,7 @@ def test_what_lies_outside_the_scan_counts_as_sure(balls, reader):
 def test_network_without_heatmaps_has_no_landmark_figures(balls, reader):
     reader(localises=False)
     (ear,) = RegionJudge(CARD, "cpu").figures(made(balls[0])).ears
-    assert ear.dice > 0.93
+    assert ear.dice > 0.85
     assert np.isnan(ear.landmarks_mm)
 
 
@@ -167,8 +182,7 @@ def test_network_sees_the_contrast_that_was_asked_for(balls, monkeypatch, contra
         "matched": match_contrast(cut[1]),
         "clusters": cluster_curves(cut)[1].applied(cut[1]),
     }[contrast]
-    # Clusters are told by linear interpolation, which is enough for a histogram.
-    np.testing.assert_allclose(seen[0][0, 0].numpy(), expected, atol=0.15 if contrast == "clusters" else 1e-5)
+    np.testing.assert_allclose(seen[0][0, 0].numpy(), expected, atol=1e-5)
 
 
 def test_scan_that_cannot_be_read_is_in_no_cluster_and_stops_no_other(tmp_path, reader):

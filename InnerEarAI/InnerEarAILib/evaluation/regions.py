@@ -69,7 +69,7 @@ class RegionJudge:
             "contrast": self.contrast,
             "curves": {name: curve.knots.tolist() for name, curve in sorted(self.curves.items())},
             "matched_to": [] if self.contrast == "own" else list(contrast_reference(self.card).quantiles),
-            "judge": "region",
+            "judge": "region on the lattice",
             "library": __version__,
         }
         return Judged(self.card.name, self.figures, key, has_locator=False)
@@ -115,11 +115,16 @@ class RegionJudge:
 
 
 def region_grid(case: EvaluationCase, card: ModelCard) -> Grid:
-    """The cube round a labelled labyrinth that a model is shown: that of its training, at least a tile."""
+    """The cube round a labelled labyrinth that a model is shown: that of its training, at least a tile.
+
+    On the lattice that training prepares its scans on, so that those whose voxels lie on it, as of HDF5 files, are not
+    resampled: half a voxel off, interpolation would take a third of the noise that the model was taught with.
+    """
     true_ear = case.ears[0].labyrinth
     marked = np.argwhere(true_ear.voxels > 0)
     middle = true_ear.grid.to_lps((marked.min(0) + marked.max(0))[::-1] / 2)
-    return Grid.cube_round(middle, card.spacing_mm, card.region_voxels)
+    first = np.round(Grid.cube_round(middle, card.spacing_mm, card.region_voxels).origin_lps / card.spacing_mm)
+    return Grid.axis_aligned((card.region_voxels,) * 3, card.spacing_mm, first * card.spacing_mm)
 
 
 def curves_of_cases(
@@ -146,7 +151,7 @@ def curves_of_cases(
             scan = measured_scan(case.scan).volume
         except InputError:  # is said when its turn comes
             continue
-        values = resample(scan, region_grid(case, card), cubic=False).reshape(-1)
+        values = resample(scan, region_grid(case, card)).reshape(-1)
         if np.isfinite(values).any():
             seen[recipe.name] = values[:: max(1, values.size // SEEN_VOXELS)]
     return dict(zip(seen, cluster_curves(list(seen.values()), clusters, reference), strict=True)) if seen else {}
