@@ -157,9 +157,7 @@ class _Route:
             raise ModelError(f"The model {self.card.name} finds landmarks alone; choose one that draws the labyrinth.")
         asked, self.preset = self.preset.views, self.options.resolved(self.card.views_taught)
         if self.preset.views < asked:
-            self.progress.note(
-                f"The model {self.card.name} was taught no quarter turns: it looks once."
-            )
+            self.progress.note(f"The model {self.card.name} was taught no quarter turns: it looks once.")
         self.progress.step(f"Loading the model {self.card.name}")
         # On the CPU: each prediction takes its own copy to where memory suffices.
         self.network = load_network(self.card, "cpu")

@@ -22,7 +22,8 @@ PRESETS = {
     "standard": Preset(locate=True, views=10, postprocess=True),
     "fast": Preset(locate=True, views=1, postprocess=True),
 }
-"""paper: whole volume, ten views, raw output (Stebani et al. 2023). The others look round each ear that is located."""
+"""paper: whole volume, ten views, raw output in the region round each ear that is found (Stebani et al. 2023 keep all
+of the volume). The others look round each ear that is located."""
 
 
 @dataclass(frozen=True)

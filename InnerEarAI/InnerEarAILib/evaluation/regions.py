@@ -1,4 +1,4 @@
-"""Judges a network as the papers do: on a region round each labelled ear, by its raw output.
+"""Judges a network on a region round each labelled ear, by its raw output; README.md says what is not as in the papers.
 
 Every method is asked the same way, whether it draws labyrinth, landmarks or both; no ear is looked for, and nothing is
 postprocessed but by the method itself. The region is the cube that the method was trained on, so that one that sees

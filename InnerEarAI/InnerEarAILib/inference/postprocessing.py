@@ -17,7 +17,7 @@ from InnerEarAILib.splines import beyond_ends, splines_along_axes
 from InnerEarAILib.volume import Grid, Volume
 
 THRESHOLD = 0.5
-"""Probability from which a voxel is labyrinth (paper: sigmoid output, rounded)."""
+"""Probability from which a voxel is labyrinth; ours (the paper states a sigmoid, and no threshold)."""
 
 FINE_SPACING_MM = 0.12
 """Masks are written on a grid at least this fine, so that the surface of a coarse model's labyrinth is smooth."""
