@@ -28,9 +28,8 @@ def random_tiles(count=1, size=16):
     return torch.randn(count, 1, size, size, size, generator=torch.Generator().manual_seed(2))
 
 
-def test_full_width_has_the_parameters_of_the_paper(full_width):
-    millions = sum(parameter.numel() for parameter in full_width.parameters()) / 1e6
-    assert millions == pytest.approx(25.5, rel=0.03)
+def test_full_width_has_the_25_45_million_parameters_that_are_stated(full_width):
+    assert sum(parameter.numel() for parameter in full_width.parameters()) == 25_446_040
 
 
 def test_steps_down_halve_a_tile_of_128_to_8_and_keep_the_number_of_maps(full_width):
