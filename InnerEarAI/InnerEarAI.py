@@ -338,10 +338,12 @@ class InnerEarAITest(ScriptedLoadableModuleTest):
 
         from InnerEarAILib.mrml import RAS_FROM_LPS
         from InnerEarAILib.panel.installation import obstacle
-        from InnerEarAILib.phantom.phantom import embedded_phantom
 
         if sentence := obstacle():
             self.skipTest(sentence)
+        # Drawn with torch, which is there from here on.
+        from InnerEarAILib.phantom.phantom import embedded_phantom
+
         phantom = embedded_phantom()
         ijkToRas = RAS_FROM_LPS @ phantom.scan.affine_lps
         volumeNode = slicer.util.addVolumeFromArray(phantom.scan.voxels, ijkToRas, "Phantom")
