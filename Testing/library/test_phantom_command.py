@@ -12,7 +12,7 @@ import torch
 from InnerEarAILib.cli import main
 from InnerEarAILib.inference import device
 from InnerEarAILib.landmarks import LANDMARK_NAMES
-from InnerEarAILib.phantom import command, phantom, samples, scanner, temporal_bone_parameters, tissue
+from InnerEarAILib.phantom import command, phantom, samples, scanner, temporal_bone_parameters
 from InnerEarAILib.phantom.anatomy import PhantomEar, Rendering
 from InnerEarAILib.training.manifest import data_mistakes, read_manifest
 
@@ -109,8 +109,6 @@ def test_an_output_that_is_a_file_is_said_before_anything_is_drawn(tmp_path, cap
 
 
 def test_the_command_offers_what_the_phantom_knows():
-    assert command.SCANNERS == scanner.SCANNER_KINDS
-    assert command.STATES == tissue.STATES
     assert command.SIDES == phantom.SIDE_CHOICES
     assert command.VARIANTS == temporal_bone_parameters.VARIANTS
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from InnerEarAILib.landmarks import LANDMARK_NAMES
-from InnerEarAILib.phantom.head import MIRROR, Head, sample_earless, sample_head
-from InnerEarAILib.phantom.head_earless import KINDS
+from InnerEarAILib.phantom.head import MIRROR, Head, sample_head
+from InnerEarAILib.phantom.head_earless import KINDS, sample_earless
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from InnerEarAILib.phantom.truth_lattice import FULL_SHARE
 from InnerEarAILib.training.augmentation import AUGMENTATIONS, Augmentation, turned_points, turned_tile
-from InnerEarAILib.training.manifest_dataset import FULL_SHARE, PreparedCase
+from InnerEarAILib.training.manifest_dataset import PreparedCase
 
 SHAPE = (40, 44, 48)
 EDGE = 24

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from InnerEarAILib.evaluation.ablation import VALIDATION_GROUP, AblationRun
+from InnerEarAILib.evaluation.ablation import AblationRun
 from InnerEarAILib.evaluation.catalogue import BASE
 from InnerEarAILib.evaluation.comparison import CaseFigures
 from InnerEarAILib.evaluation.figures import canvas, svg_text
+from InnerEarAILib.evaluation.held_out import VALIDATION_GROUP
 from InnerEarAILib.evaluation.metrics import mean_of_all, summarise
 from InnerEarAILib.evaluation.report import html_page, write_text
 from InnerEarAILib.evaluation.tables import Table, spread

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from InnerEarAILib.failures import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE
+from InnerEarAILib.phantom.scanner import SCANNER_KINDS
 from InnerEarAILib.volume import InputError
 
-SCANNERS = ("flat_panel", "cone_beam", "multi_slice", "thick_slice", "micro")
 DEFAULT_SCANNER = "multi_slice"
 
 
@@ -67,7 +67,7 @@ def add_evaluate_command(commands: Any) -> None:
     parser.add_argument(
         "--scanner",
         nargs="+",
-        choices=SCANNERS,
+        choices=SCANNER_KINDS,
         help=f"scanners for --anatomy; default: {DEFAULT_SCANNER}",
     )
     parser.add_argument(

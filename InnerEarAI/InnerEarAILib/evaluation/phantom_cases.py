@@ -124,7 +124,8 @@ def drawn_phantom(recipe: PhantomRecipe, name: str, group: str, device: str = "c
         name, group: of the case.
         device: where the work is done.
     """
-    from InnerEarAILib.phantom.head import sample_earless, sample_head
+    from InnerEarAILib.phantom.head import sample_head
+    from InnerEarAILib.phantom.head_earless import sample_earless
     from InnerEarAILib.phantom.temporal_bone import sample_temporal_bone
 
     rng = np.random.default_rng([EVALUATION_SEED, recipe.number])

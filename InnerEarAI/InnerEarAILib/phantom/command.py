@@ -13,10 +13,10 @@ from typing import Any
 
 from InnerEarAILib.failures import EXIT_BAD_INPUT, EXIT_DONE
 from InnerEarAILib.landmarks import LANDMARK_NAMES
+from InnerEarAILib.phantom.scanner import SCANNER_KINDS
+from InnerEarAILib.phantom.tissue import STATES
 from InnerEarAILib.whole_files import replacing
 
-SCANNERS = ("flat_panel", "cone_beam", "multi_slice", "thick_slice", "micro")
-STATES = ("fresh", "dry", "embalmed", "embedded")
 SIDES = ("left", "right", "random")
 VARIANTS = (
     "normal",
@@ -27,6 +27,7 @@ VARIANTS = (
     "fibrosis",
     "ossification",
 )
+"""PhantomOptions.side and variant; the files that list them bring in torch."""
 
 MANIFEST_FILE = "phantoms.toml"
 """The drawn data set, in the folder of the phantoms."""
@@ -47,7 +48,7 @@ def add_phantom_command(commands: Any) -> None:
     parser.add_argument(
         "--count", type=_positive, default=1, metavar="N", help="how many, with rising seeds; default 1"
     )
-    parser.add_argument("--scanner", choices=SCANNERS, default="multi_slice", help="default: multi_slice")
+    parser.add_argument("--scanner", choices=SCANNER_KINDS, default="multi_slice", help="default: multi_slice")
     parser.add_argument("--state", choices=STATES, default="fresh", help="how the specimen was kept; default: fresh")
     parser.add_argument("--side", choices=SIDES, default="random", help="of a single ear; default: random")
     parser.add_argument(

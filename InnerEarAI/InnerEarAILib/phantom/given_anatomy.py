@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -23,9 +23,13 @@ from InnerEarAILib.phantom.lattice import interpolate
 from InnerEarAILib.volume import InputError, Volume
 
 TissueKind = Literal["air", "bone", "fluid", "soft tissue"]
+TISSUE_KINDS: tuple[TissueKind, ...] = get_args(TissueKind)
 
-OCCUPANCY_SMOOTHING_VOXELS = 0.7
+SMOOTHING_VOXELS = 0.7
 """Standard deviation of the smoothing that turns the staircase of a label map into a surface; ours."""
+
+FLUID_HOUNSFIELD = 20.0
+"""CT number of perilymph."""
 
 MERGED_HOUNSFIELD = 120.0
 """Labels of one kind of tissue within this range of CT numbers share one occupancy lattice; ours."""
@@ -46,7 +50,7 @@ PLAUSIBLE_LABYRINTH_MM3 = (60.0, 500.0)
 """Volumes beyond this are no human labyrinth: 140 to 265 mm³ in 71 ears, with room for malformed ones."""
 
 LANDMARK_MARGIN_MM = 3.0
-"""A landmark farther than this from the labyrinth belongs to something else."""
+"""A landmark farther than this from the labyrinth is in another place or another coordinate system."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,7 @@ def anatomy_from_label_map(
     check_volume(is_labyrinth.sum() * float(labels.spacing_mm.prod()))
     check_landmarks(landmarks_lps, labels.grid.to_lps(np.argwhere(is_labyrinth)[:, ::-1]))
     groups = _tissue_groups({label: tissues[label] for label in present if label not in labyrinth})
-    fluid = next((tissues[label].hounsfield for label in labyrinth if label in tissues), 20.0)
+    fluid = next((tissues[label].hounsfield for label in labyrinth if label in tissues), FLUID_HOUNSFIELD)
     occupancy = [_smooth(is_labyrinth)] + [_smooth(np.isin(voxels, members)) for members, _ in groups]
     part = np.full(voxels.shape, NO_PART, np.uint8)
     for label, value in labyrinth.items():
@@ -175,7 +179,7 @@ def anatomy_from_label_map(
         part=torch.from_numpy(part),
         texture=_unit_texture(voxels.shape, labels.spacing_mm, rng),
         to_indices=np.linalg.inv(labels.affine_lps) @ to_lps,
-        smoothing_mm=OCCUPANCY_SMOOTHING_VOXELS * spacing,
+        smoothing_mm=SMOOTHING_VOXELS * spacing,
     )
 
 
@@ -239,7 +243,7 @@ def _tissue_groups(tissues: Mapping[int, GivenTissue]) -> list[tuple[list[int], 
 
 
 def _smooth(mask: np.ndarray) -> np.ndarray:
-    smoothed = ndimage.gaussian_filter(mask.astype(np.float32), OCCUPANCY_SMOOTHING_VOXELS, truncate=3)
+    smoothed = ndimage.gaussian_filter(mask.astype(np.float32), SMOOTHING_VOXELS, truncate=3)
     return np.round(255 * smoothed).astype(np.uint8)
 
 

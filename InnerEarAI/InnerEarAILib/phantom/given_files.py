@@ -11,14 +11,13 @@ import numpy as np
 from InnerEarAILib.ear_result import LandmarkResult, Side
 from InnerEarAILib.inference.chirality import side_by_chirality
 from InnerEarAILib.phantom.anatomy import NO_PART, Anatomy
-from InnerEarAILib.phantom.given_anatomy import GivenTissue, anatomy_from_label_map
+from InnerEarAILib.phantom.given_anatomy import TISSUE_KINDS, GivenTissue, anatomy_from_label_map
 from InnerEarAILib.phantom.given_labyrinth import anatomy_from_labyrinth_labels, anatomy_from_mesh
 from InnerEarAILib.phantom.given_landmarks import read_landmarks
 from InnerEarAILib.phantom.given_surface import READERS, centre_of_volume, read_surface
 from InnerEarAILib.scan_files import read_labels
 from InnerEarAILib.volume import InputError, Volume
 
-TISSUE_KINDS = ("air", "bone", "fluid", "soft tissue")
 LABYRINTH_WORD = "labyrinth"
 """The label whose name contains this word is the labyrinth's."""
 

@@ -19,7 +19,9 @@ from InnerEarAILib.phantom.anatomy import NO_PART, Anatomy, PhantomEar, Renderin
 from InnerEarAILib.phantom.given_anatomy import (
     CAPSULE_HOUNSFIELD,
     CAPSULE_THICKNESS_MM,
+    FLUID_HOUNSFIELD,
     LABYRINTH_FADE_MM,
+    SMOOTHING_VOXELS,
     check_landmarks,
     check_volume,
     frame_to_lps,
@@ -38,11 +40,8 @@ from InnerEarAILib.phantom.lattice import affine_points
 from InnerEarAILib.phantom.temporal_bone import TemporalBone
 from InnerEarAILib.volume import InputError, Volume
 
-BONE_HOUNSFIELD, FLUID_HOUNSFIELD = 1350.0, 20.0
-"""CT numbers of the petrous bone round the otic capsule, and of perilymph."""
-
-SMOOTHING_VOXELS = 0.7
-"""Standard deviation of the smoothing that turns the staircase of a label map into a surface; ours."""
+BONE_HOUNSFIELD = 1350.0
+"""CT number of the petrous bone round the otic capsule."""
 
 WALL_MM, WINDOW_RADIUS_MM = 0.9, 1.4
 """A given labyrinth gets at least this much bone round it in another ear's temporal bone, except at its windows."""

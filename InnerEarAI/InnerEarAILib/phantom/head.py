@@ -10,11 +10,8 @@ import torch
 from torch import Tensor
 
 from InnerEarAILib.phantom.anatomy import PhantomEar, Rendering
-from InnerEarAILib.phantom.head_earless import sample_earless
 from InnerEarAILib.phantom.temporal_bone import TemporalBone, sample_temporal_bone
 from InnerEarAILib.phantom.tissue import State
-
-__all__ = ["Head", "sample_earless", "sample_head"]
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
 

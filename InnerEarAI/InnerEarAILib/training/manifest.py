@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from InnerEarAILib.landmarks import LANDMARK_NAMES
+from InnerEarAILib.phantom.given_anatomy import LANDMARK_MARGIN_MM, PLAUSIBLE_LABYRINTH_MM3
 from InnerEarAILib.preprocessing import PAPER_VOXEL_MM
 from InnerEarAILib.scan_files import read_volume
 from InnerEarAILib.training.configuration import ConfigurationError
@@ -46,14 +47,8 @@ COARSEST = 3.0
 GRID_TOLERANCE_VOXELS = 0.05
 """How far a label map may lie beside its scan."""
 
-FARTHEST_LANDMARK_MM = 3.0
-"""A landmark farther than this from any voxel of the labyrinth is in another place or another coordinate system."""
-
 LARGEST_LABYRINTH_MM = 30.0
 """Along any axis a labyrinth reaches over less than 20 mm; what reaches this far is not one ear."""
-
-LABYRINTH_MM3 = (60.0, 500.0)
-"""Volume of one labyrinth: real ones have 140 to 265 mm³, malformed and ossified ones vary more."""
 
 _RAS = np.array([-1.0, -1.0, 1.0])
 """From LPS to RAS, and back."""
@@ -282,7 +277,7 @@ def are_whole_numbers(labels: np.ndarray) -> bool:
 def _size_mistakes(labyrinth_lps: np.ndarray, spacing_mm: np.ndarray) -> list[str]:
     reach_mm = float(np.ptp(labyrinth_lps, axis=0).max())
     volume_mm3 = len(labyrinth_lps) * float(np.prod(spacing_mm))
-    least, most = LABYRINTH_MM3
+    least, most = PLAUSIBLE_LABYRINTH_MM3
     if reach_mm <= LARGEST_LABYRINTH_MM and least <= volume_mm3 <= most:
         return []
     return [
@@ -302,10 +297,10 @@ def _landmark_mistakes(scan: Volume, landmarks_lps: Mapping[str, np.ndarray], la
         position = landmarks_lps[name]
         index = scan.grid.to_indices(position)
         distance_mm = _distance_mm(position, labyrinth_lps)
-        looks = _RAS_SIGNS if _distance_mm(position * _RAS, labyrinth_lps) <= FARTHEST_LANDMARK_MM else ""
+        looks = _RAS_SIGNS if _distance_mm(position * _RAS, labyrinth_lps) <= LANDMARK_MARGIN_MM else ""
         if (index < -0.5).any() or (index > limits).any():
             wrong.append(f"its {name} lies outside the scan{looks}.")
-        elif len(labyrinth_lps) and distance_mm > FARTHEST_LANDMARK_MM:
+        elif len(labyrinth_lps) and distance_mm > LANDMARK_MARGIN_MM:
             wrong.append(f"its {name} lies {distance_mm:.1f} mm from the labyrinth{looks}.")
     return wrong
 

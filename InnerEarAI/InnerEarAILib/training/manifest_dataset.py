@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from InnerEarAILib.landmarks import LANDMARK_NAMES
+from InnerEarAILib.phantom.truth_lattice import FULL_SHARE
 from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
 from InnerEarAILib.scan_checks import without_padding
 from InnerEarAILib.training.augmentation import Augmentation, turned_points, turned_tile
@@ -26,9 +27,6 @@ PLACES_KEPT = 20_000
 NEAR_SHARE_OF_TILE = 0.35
 """A tile that shows the labyrinth has one of its voxels within this share of its edge from the middle; ours."""
 
-FULL_SHARE = 255
-"""Stored value of a voxel that is labyrinth throughout."""
-
 FIRST_VALIDATION_TILE = 2**32
 """Numbers of validation tiles begin where no training comes to."""
 
@@ -37,7 +35,6 @@ PREPARATION_VERSION = 2
 
 SHA256_KEY = "scan_sha256"
 """Under this key a prepared case keeps what tells its scan from all others."""
-
 
 ARRAYS = ("image", "labyrinth", "places", "landmarks")
 """Files of a prepared case, .npy."""

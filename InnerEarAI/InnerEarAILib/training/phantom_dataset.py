@@ -13,7 +13,7 @@ from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.phantom.pose import Pose, sample_pose
 from InnerEarAILib.phantom.rendered_anatomy import RenderedAnatomy
 from InnerEarAILib.phantom.scanner import SCANNER_KINDS, Scanner, sample_scanner
-from InnerEarAILib.phantom.scanner_acquisition import scan_rendered
+from InnerEarAILib.phantom.scanner_acquisition import SAMPLES_PER_FWHM, scan_rendered
 from InnerEarAILib.preprocessing import normalise, resample
 from InnerEarAILib.training.checked_fields import (
     check_at_least,
@@ -23,7 +23,7 @@ from InnerEarAILib.training.checked_fields import (
     check_types,
     check_weights,
 )
-from InnerEarAILib.training.phantom_pool import ANATOMIES_HELD, VALIDATION, AnatomyPool, load_anatomy
+from InnerEarAILib.training.phantom_pool import ANATOMIES_HELD, VALIDATION, AnatomyPool, load_anatomy, picked
 from InnerEarAILib.training.samples import TrainingSample
 from InnerEarAILib.volume import Grid, InputError, Volume
 
@@ -33,9 +33,6 @@ SAMPLES_PER_ANATOMY = 6
 TRAINING_SAMPLES, VALIDATION_SAMPLES = 3, 4
 """Second number of the seeds of samples; the first three are those of phantom_pool. A sample that shared the seed of an
 anatomy would have kind, pose and scanner of the same random numbers."""
-
-SAMPLES_PER_FWHM = 1.9
-"""A scanner made coarser resolves just what its voxels can hold; see phantom.scanner_acquisition."""
 
 PLACES_TRIED = 20
 """Places of an anatomy that are tried before it counts as empty."""
@@ -160,7 +157,7 @@ class PhantomSource:
         sampling = self.sampling
         # An anatomy that was drawn on a coarser lattice has nothing finer to show.
         finest_mm = max(sampling.finest_mm, rendered.spacing_mm)
-        scanner = coarsened(sample_scanner(rng, _drawn(sampling.scanners, rng)), finest_mm)
+        scanner = coarsened(sample_scanner(rng, picked(sampling.scanners, rng)), finest_mm)
         tilt = sampling.tilt_degrees if rng.random() < sampling.upright_share else 180.0
         pose = sample_pose(rng, mirror=bool(rng.random() < 0.5), tilt_degrees=tilt)
         pose = replace(pose, size=float(rng.uniform(*sampling.size)))
@@ -257,9 +254,3 @@ def _moved(affine_lps: np.ndarray, shift_mm: np.ndarray) -> np.ndarray:
     moved = affine_lps.copy()
     moved[:3, 3] += shift_mm
     return moved
-
-
-def _drawn(weights: Mapping[str, float], rng: np.random.Generator):
-    names = sorted(weights)
-    shares = np.array([weights[name] for name in names], float)
-    return names[int(rng.choice(len(names), p=shares / shares.sum()))]

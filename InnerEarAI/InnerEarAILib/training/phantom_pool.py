@@ -31,16 +31,22 @@ ANATOMIES_HELD = 8
 BACKGROUND_NICENESS = 10
 """How far drawing gives way to training on a busy machine."""
 
+AIR_HOUNSFIELD = -1000.0
+"""What lies beyond a drawn head or earless body: where the drawing ends, the scan ends."""
+
+HEAD_EXTENT_MM = (170.0, 200.0, 120.0)
+"""Drawn part of a head along x, y, z, round the level of the ears."""
+
 
 @dataclass(frozen=True)
 class AnatomyRecipe:
     """How the anatomies of a pool are drawn.
 
     Attributes:
-        seed: anatomy n is drawn from (seed, n) alone.
+        seed: anatomy n of a stage is drawn from (seed, stage, n) alone.
         shares: how often each kind is drawn: "temporal_bone", "head", "earless", by relative weight.
         spacing_mm: lattice of the drawings; no coarser than half the sharpest scanner's resolution.
-        extent_mm: edge of the drawn cube by kind; a head is drawn whole.
+        extent_mm: edge of the drawn cube; of a head HEAD_EXTENT_MM is drawn, whatever this says.
         truth_spacing_mm: lattice of a temporal bone's labyrinth; None: that of the drawing.
     """
 
@@ -59,10 +65,7 @@ class AnatomyRecipe:
     def draw(self, stage: str, number: int) -> RenderedAnatomy:
         """Anatomy `number` of a stage (TRAINING or VALIDATION); the same arguments give the same anatomy."""
         rng = np.random.default_rng([self.seed, STAGES.index(stage), number])
-        kinds = sorted(self.shares)
-        weights = np.array([self.shares[kind] for kind in kinds], float)
-        kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
-        return _RECIPES[kind](self, rng)
+        return _RECIPES[picked(self.shares, rng)](self, rng)
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,13 @@ class AnatomyPool:
         raise AssertionError("unreachable")
 
 
+def picked(weights: Mapping[str, float], rng: np.random.Generator) -> str:
+    """One of the names, by relative weight; the order in which they are given does not matter."""
+    names = sorted(weights)
+    shares = np.array([weights[name] for name in names], float)
+    return names[int(rng.choice(len(names), p=shares / shares.sum()))]
+
+
 @lru_cache(maxsize=ANATOMIES_HELD)
 def load_anatomy(path: Path) -> RenderedAnatomy:
     """A drawn anatomy, kept in memory for a while."""
@@ -203,17 +213,11 @@ def _head(recipe: AnatomyRecipe, rng: np.random.Generator) -> RenderedAnatomy:
 
 
 def _earless(recipe: AnatomyRecipe, rng: np.random.Generator) -> RenderedAnatomy:
-    from InnerEarAILib.phantom.head import sample_earless
+    from InnerEarAILib.phantom.head_earless import sample_earless
 
     earless = sample_earless(rng)
     return render_anatomy(earless, recipe.spacing_mm, recipe.extent_mm, outside_hounsfield=AIR_HOUNSFIELD)
 
-
-AIR_HOUNSFIELD = -1000.0
-"""What lies beyond a drawn head or earless body: where the drawing ends, the scan ends."""
-
-HEAD_EXTENT_MM = (170.0, 200.0, 120.0)
-"""Drawn part of a head along x, y, z, round the level of the ears."""
 
 _RECIPES = {"temporal_bone": _temporal_bone, "head": _head, "earless": _earless}
 
