@@ -230,7 +230,7 @@ class InnerEarAILogic(ScriptedLoadableModuleLogic):
         :return: InnerEarAILib.mrml.ResultNodes.
         :raises InputError: no inner ear is in it; the scene is as it was.
         """
-        from InnerEarAILib.mrml import noted_if_moved, show_results, write_results
+        from InnerEarAILib.mrml import add_results, noted_if_moved, show_results
         from InnerEarAILib.panel.run_record import hide_earlier_runs, record_run
 
         if not result.ears:
@@ -239,7 +239,7 @@ class InnerEarAILogic(ScriptedLoadableModuleLogic):
                 .format(name=volumeNode.GetName(), notes=" ".join(result.notes))
                 .strip()
             )
-        nodes = write_results(noted_if_moved(result, volumeNode), volumeNode)
+        nodes = add_results(noted_if_moved(result, volumeNode), volumeNode)
         record_run(nodes)
         if show:
             wasShown = hide_earlier_runs(nodes, volumeNode)

@@ -36,7 +36,7 @@ from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.result_files import check_output, write_results
 from InnerEarAILib.scan_files import read_volume
 from InnerEarAILib.scan_names import named, stem_of
-from InnerEarAILib.time_estimate import learn, told_before
+from InnerEarAILib.time_estimate import learn, time_sentence
 from InnerEarAILib.volume import Volume
 
 PROGRAM = "inner-ear-ai"
@@ -216,7 +216,7 @@ def _segment_one(scan: Path, name: str, chosen: argparse.Namespace, segmenter: A
 
 def _tell_time(volume: Volume, options: Any, progress: Progress) -> None:
     try:
-        progress.note(told_before(volume.grid, options, progress))
+        progress.note(time_sentence(volume.grid, options, progress))
     except Cancelled:
         raise
     except Exception:

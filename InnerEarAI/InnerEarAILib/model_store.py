@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from InnerEarAILib.model_card import CARD_FILE, ModelCard, ModelError, card_text, read_card
-from InnerEarAILib.networks.methods import gives_landmarks
+from InnerEarAILib.networks.methods import draws_labyrinth_and_landmarks
+from InnerEarAILib.preprocessing import PAPER_VOXEL_MM
 from InnerEarAILib.whole_files import replacing, unfinished_folder
 
 if TYPE_CHECKING:
@@ -30,8 +31,17 @@ if TYPE_CHECKING:
     from torch import nn
 
 MODELS_VARIABLE = "INNEREARAI_MODELS"
-FINE_SPACING_MM = 0.15
+"""Environment variable that names the folder of the store."""
+
+LOCATOR = "locator"
+"""Name of the model that finds ears for the others."""
+
+FINE_SCAN_MM = 0.15
 """Scans at least this fine are worth the gold model: flat-panel, cone-beam and micro-CT (ours)."""
+
+FINE_MODEL, USUAL_MODEL = ("gold", PAPER_VOXEL_MM), ("clinical", 0.198)
+"""Name of the segmenter for such scans on a GPU and of that for all else, and the voxel edge in mm that one is looked
+for by where it is missing."""
 
 
 def default_directory() -> Path:
@@ -101,20 +111,22 @@ def choose_model(spacing_mm: float, device: torch.device | str, cards: Iterable[
         cards: what there is.
 
     Returns:
-        For a scan of at most 0.15 mm on a CUDA device the finest segmenter ("gold"), else "clinical"; where the wanted
-        one is missing, the segmenter whose spacing is nearest to the wanted one's. Networks that do not draw labyrinth
-        and landmarks both are not chosen.
+        For a scan of at most FINE_SCAN_MM on a CUDA device FINE_MODEL, else USUAL_MODEL; where that is missing, the
+        segmenter whose spacing is nearest to its. Networks that do not draw labyrinth and landmarks both are not
+        chosen.
 
     Raises:
         ModelError: if there is no segmenter at all.
     """
     segmenters = {
-        card.name: card for card in cards if card.role == "segmenter" and gives_landmarks(card.method, card.network)
+        card.name: card
+        for card in cards
+        if card.role == "segmenter" and draws_labyrinth_and_landmarks(card.method, card.network)
     }
     if not segmenters:
         raise ModelError("No model that segments is installed: put one into the models folder, or train one.")
-    fine = spacing_mm <= FINE_SPACING_MM and str(device).startswith("cuda")
-    wanted_name, wanted_spacing_mm = ("gold", 0.099) if fine else ("clinical", 0.198)
+    fine = spacing_mm <= FINE_SCAN_MM and str(device).startswith("cuda")
+    wanted_name, wanted_spacing_mm = FINE_MODEL if fine else USUAL_MODEL
     if wanted_name in segmenters:
         return segmenters[wanted_name]
     return min(segmenters.values(), key=lambda card: (abs(math.log(card.spacing_mm / wanted_spacing_mm)), card.name))

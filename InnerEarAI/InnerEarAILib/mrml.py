@@ -34,6 +34,9 @@ RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 ATTRIBUTE_PREFIX = "InnerEarAI."
 """Every node attribute of ours begins with this."""
 
+INPUT = f"{ATTRIBUTE_PREFIX}input"
+"""Node reference of every node of ours to the scan."""
+
 MODEL = f"{ATTRIBUTE_PREFIX}model"
 """Every node of ours has this attribute: a volume that has it is an uncertainty."""
 
@@ -45,6 +48,9 @@ UNCERTAINTY_WINDOW = (0.0, 0.5)
 
 UNCERTAINTY_VISIBLE = 0.2
 """Voxels of a smaller standard deviation stay clear in the overlay: at most one in 24 of them would be wrong; ours."""
+
+UNCERTAINTY_OPACITY = 0.6
+"""Of the overlay on the scan, 0 to 1."""
 
 UNCERTAINTY_COLOURS = (
     (0.00, 0.16, 0.08, 0.42),
@@ -123,7 +129,7 @@ def volume_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     return Volume(voxels, RAS_FROM_LPS @ slicer.util.arrayFromVTKMatrix(affine_ras), name)
 
 
-def write_results(result: ScanResult, input_node: slicer.vtkMRMLScalarVolumeNode) -> ResultNodes:
+def add_results(result: ScanResult, input_node: slicer.vtkMRMLScalarVolumeNode) -> ResultNodes:
     """Adds a result to the scene of its input: all of it, or nothing.
 
     Args:
@@ -168,7 +174,6 @@ def noted_if_moved(result: ScanResult, input_node: slicer.vtkMRMLScalarVolumeNod
 def show_results(
     nodes: ResultNodes,
     input_node: slicer.vtkMRMLScalarVolumeNode,
-    overlay_opacity: float = 0.6,
     reset_3d: bool = True,
 ) -> None:
     """Shows the scan in all slice views with the uncertainty over it, and centres them on the first ear.
@@ -178,9 +183,8 @@ def show_results(
     Slice views that showed another volume are fitted to the scan first; the others keep their zoom.
 
     Args:
-        nodes: what write_results gave.
+        nodes: what add_results gave.
         input_node: the scan.
-        overlay_opacity: of the uncertainty, 0 to 1.
         reset_3d: look at all that is shown in the 3D views.
     """
     of_another_volume = [
@@ -190,7 +194,7 @@ def show_results(
     if nodes.uncertainty is None:
         take_uncertainties_off(input_node.GetScene())
     else:
-        slicer.util.setSliceViewerLayers(foreground=nodes.uncertainty, foregroundOpacity=overlay_opacity)
+        slicer.util.setSliceViewerLayers(foreground=nodes.uncertainty, foregroundOpacity=UNCERTAINTY_OPACITY)
     for view in of_another_volume:
         view.FitSliceToBackground()
     if nodes.uncertainty is not None:
@@ -359,7 +363,7 @@ def _note_provenance(node: slicer.vtkMRMLNode, result: ScanResult, input_node: s
         node.SetAttribute(f"{ATTRIBUTE_PREFIX}{key}", str(value))
     if result.notes:
         node.SetAttribute(f"{ATTRIBUTE_PREFIX}notes", " ".join(result.notes))
-    node.SetNodeReferenceID(f"{ATTRIBUTE_PREFIX}input", input_node.GetID())
+    node.SetNodeReferenceID(INPUT, input_node.GetID())
 
 
 def _place_beside(input_node: slicer.vtkMRMLScalarVolumeNode, node: slicer.vtkMRMLDisplayableNode) -> None:

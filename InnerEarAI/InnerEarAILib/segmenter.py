@@ -46,7 +46,7 @@ from InnerEarAILib.inference.sides import with_sides
 from InnerEarAILib.inference.uncertainty import label_deviation
 from InnerEarAILib.inference.warm_up import warm_up
 from InnerEarAILib.model_card import ModelError
-from InnerEarAILib.model_store import choose_model, find_card, list_models, load_card, load_network
+from InnerEarAILib.model_store import LOCATOR, choose_model, find_card, list_models, load_card, load_network
 from InnerEarAILib.preprocessing import lattice_grid, normalise, resample_measured
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.scan_checks import measured_scan
@@ -164,7 +164,7 @@ class _Route:
         warm_up(self.network, self.card, self.device)
 
     def locate(self) -> tuple[EarCandidate, ...]:
-        locator = load_card("locator", self.models_directory)
+        locator = load_card(LOCATOR, self.models_directory)
         self.provenance["locator.sha256"] = locator.weights_sha256
         network = load_network(locator, "cpu")
         return locate_ears(self.volume, network, locator, self.device, self.progress)
@@ -302,19 +302,19 @@ class _Route:
                 )
                 return None
             side = side_of_ear(landmarks, mask)
-            spread = prediction.standard_deviation
+            deviation = prediction.standard_deviation
             measured = Volume(known, grid.affine_lps)
             quality = assess(
                 mask,
                 landmarks,
-                None if spread is None else mean_standard_deviation(spread, known, self.card.region_voxels),
+                None if deviation is None else mean_standard_deviation(deviation, known, self.card.region_voxels),
                 side,
                 self._end_reached(mask, measured),
                 self.card.figures.get("usual_standard_deviation"),
                 beyond_scan(landmarks, measured),
             )
             uncertainty = probability.with_voxels(label_deviation(probability.voxels))
-            view_deviation = None if spread is None else Volume(spread, grid.affine_lps)
+            view_deviation = None if deviation is None else Volume(deviation, grid.affine_lps)
             if self.options.output_grid == "scan":
                 mask = on_voxels_of(self.volume.grid, mask)
             return EarResult(side or "right", mask, landmarks, uncertainty, view_deviation, quality), side
@@ -353,11 +353,11 @@ class _Route:
 def _part(prediction: Prediction, window: tuple[slice, slice, slice], alone: bool) -> Prediction:
     """What was predicted in a window. Each view has one peak in the whole scan: it tells of an ear that is alone."""
     start_kji = np.array([axis.start for axis in window])
-    spread, heatmaps = prediction.standard_deviation, prediction.heatmaps
+    deviation, heatmaps = prediction.standard_deviation, prediction.heatmaps
     return replace(
         prediction,
         probability=prediction.probability[window],
-        standard_deviation=None if spread is None else spread[window],
+        standard_deviation=None if deviation is None else deviation[window],
         heatmaps=None if heatmaps is None else heatmaps[(slice(None), *window)],
         view_peaks=tuple(
             tuple(replace(peak, index_kji=peak.index_kji - start_kji) for peak in view)

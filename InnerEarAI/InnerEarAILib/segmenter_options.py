@@ -37,8 +37,8 @@ class SegmenterOptions:
         device: "auto", "cpu", "cuda" or "cuda:N".
         ear: "auto" takes every ear found; "left" and "right" that one alone; "both" expects two.
         locate, views, postprocess: take the place of the preset's choice where not None.
-        output_grid: of the segmentation: "fine" (about FINE_SPACING_MM, along the patient's axes) or "scan" (the scan's
-            own voxels, those at least half inside the labyrinth).
+        output_grid: of the segmentation: "fine" (at most postprocessing.FINE_SPACING_MM apart, along the patient's
+            axes) or "scan" (the scan's own voxels, those at least half inside the labyrinth).
         contrast_matching: gives the region round an ear the histogram of the scans that the model was trained on; for
             specimens and scanners of unusual contrast.
     """

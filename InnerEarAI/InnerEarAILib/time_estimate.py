@@ -1,10 +1,11 @@
 """How long a run will take, told before it begins: tiles × views × the seconds that a tile was seen to take.
 
-    speeds = {speed.model: speed for speed in (calibrate(card, "cpu"), calibrate(locator_card, "cpu"))}
+    speeds = {speed.model: speed for speed in (measure_speed(card), measure_speed(locator_card))}
     sentence = f"This will take about {in_words(estimated_seconds(grid, options, card, locator_card, speeds))}."
 
-`calibrate` is in inference.calibration; the speed of an earlier run is in its provenance (`speed_of_run`). A panel asks
-at every change of a setting, so that torch is imported by what tries a model alone; a shell asks once (`told_before`).
+`measure_speed` is in inference.speed; the speed of an earlier run is in its provenance (`speed_of_run`). A panel asks
+at every change of a setting, so that torch is imported by what tries a model alone; a shell asks once, by
+`time_sentence`.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from InnerEarAILib.inference.calibration import Speed
 from InnerEarAILib.inference.known_speeds import remember, speeds_of
+from InnerEarAILib.inference.speed import Speed
 from InnerEarAILib.inference.tiling import locator_blocks, tile_volume
 from InnerEarAILib.model_card import ModelCard
-from InnerEarAILib.model_store import choose_model, find_card, list_models, load_card
+from InnerEarAILib.model_store import LOCATOR, choose_model, find_card, list_models, load_card
 from InnerEarAILib.preprocessing import lattice_grid
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.scan_checks import check_size, check_spacing
@@ -93,7 +94,7 @@ def estimated_seconds(
     return _locating_seconds(grid, locator_card, speeds[locator_card.name]) + _ear_count(grid) * ear
 
 
-def told_before(grid: Grid, options: SegmenterOptions, progress: Progress = Progress()) -> str:
+def time_sentence(grid: Grid, options: SegmenterOptions, progress: Progress = Progress()) -> str:
     """The sentence for a shell: how long the run will take, by speeds that are known or tried now.
 
     Args:
@@ -113,7 +114,7 @@ def told_before(grid: Grid, options: SegmenterOptions, progress: Progress = Prog
         card = choose_model(float(grid.spacing_mm.min()), device, list_models())
     else:
         card = find_card(options.model)
-    locator_card = load_card("locator") if options.resolved().locate else None
+    locator_card = load_card(LOCATOR) if options.resolved().locate else None
     needed = [card] if locator_card is None else [card, locator_card]
     speeds = speeds_of(needed, str(device), progress)
     return f"This will take about {in_words(estimated_seconds(grid, options, card, locator_card, speeds))}."

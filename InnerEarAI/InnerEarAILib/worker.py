@@ -13,7 +13,7 @@ those of the command line (failures.py). Killing the process is safe: result.npz
     {"event": "started", "torch": "2.13.0+cpu", "seconds": 2.1}                 until PyTorch was there
     {"event": "device", "name": "cuda:0", "description": "NVIDIA …, 24 GB"}
     {"event": "no_gpu", "reason": "PyTorch 2.13.0+cpu has no CUDA support"}     where none can be used
-    {"event": "speed", "model": "clinical", "device": "cpu", …}                 an inference.calibration.Speed
+    {"event": "speed", "model": "clinical", "device": "cpu", …}                 an inference.speed.Speed
     {"event": "probed", "seconds": 6.0}                                         the last line, or an error
 """
 
@@ -121,8 +121,8 @@ def _probe(lines: JsonLines, progress: Progress) -> None:
     progress.step("Starting")
     import torch
 
-    from InnerEarAILib.inference.calibration import calibrate
     from InnerEarAILib.inference.device import describe_device, why_no_gpu, working_gpus
+    from InnerEarAILib.inference.speed import measure_speed
     from InnerEarAILib.model_store import list_models
 
     lines.send("started", torch=torch.__version__, seconds=lines.seconds())
@@ -135,7 +135,7 @@ def _probe(lines: JsonLines, progress: Progress) -> None:
     for device in devices:
         for card in list_models():
             progress.step(f"Trying the model {card.name} on {device}")
-            lines.send("speed", **calibrate(card, device).to_dict())
+            lines.send("speed", **measure_speed(card, device).to_dict())
     lines.send("probed", seconds=lines.seconds())
 
 

@@ -9,7 +9,7 @@ import torch
 from InnerEarAILib.networks.autocasnet import LEFT_OUT_LOGIT, AutoCasNet, AutoCasNetConfig, slices_along
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet
 from InnerEarAILib.networks.jsdnet import JSDNet, JSDNetConfig
-from InnerEarAILib.networks.methods import METHODS, build_network, gives_landmarks, network_config
+from InnerEarAILib.networks.methods import METHODS, build_network, draws_labyrinth_and_landmarks, network_config
 from InnerEarAILib.networks.plain_unet import PlainUNet, SqueezeExcitation
 
 WIDTHS = (32, 64, 128, 256)
@@ -223,6 +223,6 @@ def test_methods_are_built_by_name():
     for method in METHODS:
         assert build_network(method, network_config(method, {"widths": [4, 6]})).method == method
     assert isinstance(build_network("dual_head_unet", network_config("dual_head_unet", {})), DualHeadUNet)
-    assert gives_landmarks("jsdnet", {})
-    assert not gives_landmarks("autocasnet", {})
-    assert not gives_landmarks("dual_head_unet", {"heads": "heatmaps"})
+    assert draws_labyrinth_and_landmarks("jsdnet", {})
+    assert not draws_labyrinth_and_landmarks("autocasnet", {})
+    assert not draws_labyrinth_and_landmarks("dual_head_unet", {"heads": "heatmaps"})

@@ -67,7 +67,7 @@ def test_the_time_is_told_before_the_run(tmp_path, scan, capsys, monkeypatch):
     segmenter = pytest.importorskip("InnerEarAILib.segmenter")
     learned = []
     monkeypatch.setattr(segmenter, "segment", lambda volume, options, progress: both_ears(volume, progress))
-    monkeypatch.setattr(cli, "told_before", lambda grid, options, progress: f"{options.preset}: 5 seconds.")
+    monkeypatch.setattr(cli, "time_sentence", lambda grid, options, progress: f"{options.preset}: 5 seconds.")
     monkeypatch.setattr(cli, "learn", learned.append)
     assert cli.main(["segment", str(scan), "-o", str(tmp_path / "out"), "--preset", "fast"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -82,7 +82,7 @@ def test_an_estimate_never_ends_a_run(tmp_path, scan, capsys, monkeypatch):
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(segmenter, "segment", lambda volume, options, progress: both_ears(volume, progress))
-    monkeypatch.setattr(cli, "told_before", fails)
+    monkeypatch.setattr(cli, "time_sentence", fails)
     monkeypatch.setattr(cli, "learn", fails)
     assert cli.main(["segment", str(scan), "-o", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().err == ""

@@ -10,7 +10,7 @@ from development_data import development_data
 from InnerEarAILib.ear_result import LandmarkResult
 from InnerEarAILib.evaluation import phantom_cases
 from InnerEarAILib.evaluation.cases import labelled_case, renamed_apart
-from InnerEarAILib.evaluation.given_cases import anatomy_recipes, labelled_recipe, read_manifest
+from InnerEarAILib.evaluation.given_cases import anatomy_recipes, labelled_recipe, read_case_list
 from InnerEarAILib.evaluation.phantom_cases import PhantomRecipe, described, drawn_phantom, finest_useful_mm
 from InnerEarAILib.evaluation.suite import FIRST_REPORTED, NORMAL_GROUPS, USUAL_PREFIX, suite
 from InnerEarAILib.inference.chirality import side_by_chirality
@@ -120,14 +120,14 @@ def test_a_manifest_lists_cases_with_paths_beside_it(tmp_path):
     write_volume(tmp_path / "labels.nrrd", Volume(np.ones((4, 4, 4), np.uint8), np.eye(4)))
     row = '{"scan": "scan.nrrd", "labels": "labels.nrrd", "side": "left", "group": "clinic"}'
     (tmp_path / "cases.json").write_text(f'{{"cases": [{row}, {row}]}}', encoding="utf-8")
-    recipes = renamed_apart(read_manifest(tmp_path / "cases.json", 0.35))
+    recipes = renamed_apart(read_case_list(tmp_path / "cases.json", 0.35))
     assert [recipe.name for recipe in recipes] == ["scan_1", "scan_2"]
     made = recipes[0].make(None)
     assert (made.group, made.ears[0].side) == ("clinic", "left")
     assert recipes[0].patient == recipes[1].patient  # the same scan
     other = '{"scan": "labels.nrrd", "labels": "labels.nrrd", "patient": "17"}'
     (tmp_path / "cases.json").write_text(f'{{"cases": [{other}, {row}]}}', encoding="utf-8")
-    assert [recipe.patient for recipe in read_manifest(tmp_path / "cases.json", 0.35)] == [
+    assert [recipe.patient for recipe in read_case_list(tmp_path / "cases.json", 0.35)] == [
         "patient 17",
         recipes[0].patient,
     ]
@@ -146,7 +146,7 @@ def test_a_manifest_lists_cases_with_paths_beside_it(tmp_path):
 def test_a_manifest_that_cannot_be_used_is_refused_in_one_sentence(tmp_path, content, word):
     (tmp_path / "cases.json").write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=word):
-        read_manifest(tmp_path / "cases.json", 0.35)
+        read_case_list(tmp_path / "cases.json", 0.35)
 
 
 def test_a_changed_file_is_another_case(tmp_path):
@@ -183,7 +183,7 @@ def sided(folder, side):
     row = {"scan": "scan.nrrd", "labels": "scan.nrrd", "side": side}
     # As the Notepad of Windows saves it.
     (folder / "cases.json").write_text(json.dumps({"cases": [row]}), encoding="utf-8-sig")
-    return read_manifest(folder / "cases.json", 0.35)
+    return read_case_list(folder / "cases.json", 0.35)
 
 
 def test_a_side_is_told_in_any_case_and_other_words_are_named(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from InnerEarAILib.phantom.anatomy import NO_PART
-from InnerEarAILib.phantom.neighbours_tiles import tiles
+from InnerEarAILib.phantom.point_tiles import tiles
 from InnerEarAILib.phantom.temporal_bone import TemporalBone, sample_temporal_bone
 from InnerEarAILib.phantom.temporal_bone_parameters import DISEASES, VARIANTS
 

@@ -14,7 +14,7 @@ from InnerEarAILib.inference.postprocessing import (
     on_fine_lattice,
     on_voxels_of,
 )
-from InnerEarAILib.inference.predictor import ViewPeak
+from InnerEarAILib.inference.predictor import HeatmapPeak
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.volume import Grid, Volume
 from library.heatmaps import encode_heatmap
@@ -29,7 +29,7 @@ def heatmaps_at(indices_kji, height=AMPLITUDE):
 
 
 def peaks_at(indices_kji):
-    return [ViewPeak(tuple(index), AMPLITUDE) for index in indices_kji]
+    return [HeatmapPeak(tuple(index), AMPLITUDE) for index in indices_kji]
 
 
 @settings(max_examples=15, deadline=None)

@@ -15,15 +15,15 @@ import pytest
 import torch
 
 from InnerEarAILib.inference import known_speeds
-from InnerEarAILib.inference.calibration import Speed, calibrate
 from InnerEarAILib.inference.predictor import predict
+from InnerEarAILib.inference.speed import Speed, measure_speed
 from InnerEarAILib.inference.tiling import tile_volume
 from InnerEarAILib.model_card import ModelError
 from InnerEarAILib.model_store import load_card, load_network, save_model
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.segmenter import SegmenterOptions
-from InnerEarAILib.time_estimate import estimated_seconds, in_words, learn, speed_of_run, told_before
+from InnerEarAILib.time_estimate import estimated_seconds, in_words, learn, speed_of_run, time_sentence
 from InnerEarAILib.volume import Grid, InputError
 
 CARD, LOCATOR = load_card("clinical"), load_card("locator")
@@ -86,7 +86,7 @@ def test_what_is_not_known_is_refused():
 def test_estimate_is_near_a_measured_run():
     """Within a factor of four, since other work may take the processor away during either of the two."""
     network, tile = load_network(LOCATOR), LOCATOR.tile_voxels
-    speed = calibrate(LOCATOR)
+    speed = measure_speed(LOCATOR)
     voxels = np.random.default_rng(1).normal(size=(tile, tile, 2 * tile)).astype(np.float32)
     begin = time.perf_counter()
     execution = predict(
@@ -111,7 +111,7 @@ def test_speed_is_that_of_one_tile_of_those_that_a_gpu_takes_together(monkeypatc
 
     monkeypatch.setattr("InnerEarAILib.inference.execution.usual_batch_size", lambda device, tile: 4)
     monkeypatch.setattr("InnerEarAILib.inference.predictor.predict", predicted)
-    assert calibrate(LOCATOR).seconds_per_tile == 0.75
+    assert measure_speed(LOCATOR).seconds_per_tile == 0.75
     assert shown == [4]
 
 
@@ -164,7 +164,7 @@ def told(grid=EAR, **options):
     """The sentence, and whether a model was tried for it."""
     steps = []
     progress = Progress(on_step=lambda step, fraction: steps.append(step))
-    return told_before(grid, SegmenterOptions(device="cpu", **options), progress), bool(steps)
+    return time_sentence(grid, SegmenterOptions(device="cpu", **options), progress), bool(steps)
 
 
 def test_a_shell_tries_a_model_once_and_learns_from_runs(installation):

@@ -12,8 +12,8 @@ from InnerEarAILib.model_store import load_card, load_network
 from InnerEarAILib.training.checkpoint import read_numbers, save_checkpoint
 from InnerEarAILib.training.configuration import ConfigurationError, read_configuration
 from InnerEarAILib.training.data_source import with_manifest
+from InnerEarAILib.training.run_settings import check_settings
 from InnerEarAILib.training.seen_scans import ScanList, SeenScans
-from InnerEarAILib.training.settings import check_settings
 from InnerEarAILib.training.trainer import Trainer
 from library.labelled_balls import data_set
 from library.tiny_training import tiny_config, tiny_table, tiny_trainer

@@ -9,7 +9,7 @@ import slicer.util
 
 from host.pictures import SliceView, ThreeDView
 from host.runtime import Host
-from InnerEarAILib.mrml import volume_from_node, write_results
+from InnerEarAILib.mrml import add_results, volume_from_node
 
 
 def test_slicer_util_is_not_reachable_by_mistake(host):
@@ -54,7 +54,7 @@ def drawn(add_scan, result_for):
             view.look_at(centre_ras, 20)
     slicer.util.setSliceViewerLayers(background=node)
     before = {name: view.picture() for name, view in views.items()}
-    write_results(result_for(volume_from_node(node).grid), node)
+    add_results(result_for(volume_from_node(node).grid), node)
     return {name: (before[name], view.picture()) for name, view in views.items()}
 
 

@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from host.runtime import Host
 from InnerEarAILib import mrml
 from InnerEarAILib.labyrinth_files import EDITABLE_MARGIN_MM
-from InnerEarAILib.mrml import volume_from_node, write_results
+from InnerEarAILib.mrml import add_results, volume_from_node
 from InnerEarAILib.result_files import write_results as write_files
 from InnerEarAILib.volume import Volume
 
@@ -53,7 +53,7 @@ def as_volume(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
 def written(host, add_scan, result_for):
     node = add_scan(ijk_to_ras=OBLIQUE)
     result = result_for(volume_from_node(node).grid, ("right", "left"))
-    return node, result, write_results(result, node)
+    return node, result, add_results(result, node)
 
 
 @settings(max_examples=8, deadline=None)
@@ -70,7 +70,7 @@ def test_segments_points_and_uncertainty_lie_where_the_result_says(
     ijk_to_ras[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() * spacing * flips
     node = add_scan(ijk_to_ras=ijk_to_ras)
     result = result_for(volume_from_node(node).grid)
-    nodes = write_results(result, node)
+    nodes = add_results(result, node)
     ear = result.ears[0]
 
     path = tmp_path_factory.mktemp("saved") / "labyrinth.seg.nrrd"
@@ -147,7 +147,7 @@ def test_landmarks_are_three_named_points_with_confidence_tied_to_the_scan(writt
 def test_a_landmark_that_was_not_found_has_no_position(host, add_scan, result_for, tmp_path):
     node = add_scan()
     result = result_for(volume_from_node(node).grid, missing=("oval window",))
-    landmarks = write_results(result, node).landmarks["right"]
+    landmarks = add_results(result, node).landmarks["right"]
     unset = slicer.vtkMRMLMarkupsNode.PositionUndefined
     assert [landmarks.GetNthControlPointPositionStatus(i) == unset for i in range(3)] == [False, True, False]
     slicer.util.saveNode(landmarks, str(tmp_path / "points.mrk.json"))
@@ -182,7 +182,7 @@ def test_uncertainty_is_shown_by_its_own_colours_in_a_fixed_window(written):
 
 def test_a_result_without_uncertainty_adds_no_volume(host, add_scan, result_for):
     node = add_scan()
-    nodes = write_results(result_for(volume_from_node(node).grid, with_uncertainty=False), node)
+    nodes = add_results(result_for(volume_from_node(node).grid, with_uncertainty=False), node)
     assert nodes.uncertainty is None
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 1
     assert len(nodes.all()) == 2
@@ -192,7 +192,7 @@ def test_results_lie_beside_the_scan_in_its_study(host, add_scan, result_for):
     node = add_scan()
     study = hierarchy().CreateStudyItem(hierarchy().GetSceneItemID(), "study")
     hierarchy().SetItemParent(hierarchy().GetItemByDataNode(node), study)
-    nodes = write_results(result_for(volume_from_node(node).grid), node)
+    nodes = add_results(result_for(volume_from_node(node).grid), node)
     for one in nodes.all():
         assert hierarchy().GetItemParent(hierarchy().GetItemByDataNode(one)) == study
 
@@ -267,13 +267,13 @@ def test_a_failure_leaves_the_scene_as_it_was(host, add_scan, result_for, monkey
 
     monkeypatch.setattr(mrml, step, fail)
     with pytest.raises(type(error)):
-        write_results(result_for(volume_from_node(node).grid, ("right", "left")), node)
+        add_results(result_for(volume_from_node(node).grid, ("right", "left")), node)
     assert scene_content() == before
 
 
 def test_a_second_run_adds_its_own_nodes_and_shares_the_colours(written):
     node, result, first = written
-    second = write_results(result, node)
+    second = add_results(result, node)
     assert not {one.GetID() for one in first.all()} & {one.GetID() for one in second.all()}
     assert len({one.GetName() for one in (*first.all(), *second.all())}) == 8
     assert first.uncertainty.GetDisplayNode().GetColorNodeID() == second.uncertainty.GetDisplayNode().GetColorNodeID()
@@ -282,7 +282,7 @@ def test_a_second_run_adds_its_own_nodes_and_shares_the_colours(written):
 def test_a_result_without_an_ear_is_not_written(host, add_scan, result_for):
     node = add_scan()
     with pytest.raises(ValueError, match="without an ear"):
-        write_results(result_for(volume_from_node(node).grid, ()), node)
+        add_results(result_for(volume_from_node(node).grid, ()), node)
 
 
 def test_results_show_over_the_scan_in_every_slice_view(written):
@@ -331,7 +331,7 @@ def test_a_missing_canal_can_be_drawn_in_the_segment_editor(add_scan, result_for
         files = write_files(result, tmp_path, "CT")
         segmentation = slicer.util.loadSegmentation(str(files[0]))
     else:
-        segmentation = write_results(result, scan).segmentation
+        segmentation = add_results(result, scan).segmentation
     if way == "saved and loaded":
         slicer.util.saveNode(segmentation, str(tmp_path / "one.seg.nrrd"))
         segmentation = slicer.util.loadSegmentation(str(tmp_path / "one.seg.nrrd"))

@@ -23,7 +23,7 @@ from InnerEarAILib.benchmark.measurement import (
 from InnerEarAILib.inference.device import choose_precision
 from InnerEarAILib.inference.tiling import locator_blocks, tile_volume
 from InnerEarAILib.model_card import ModelCard
-from InnerEarAILib.model_store import load_card, load_network
+from InnerEarAILib.model_store import LOCATOR, load_card, load_network
 from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.result_files import write_results
@@ -131,7 +131,7 @@ def timed_route(file: Path, options: SegmenterOptions, runs: int, device: torch.
     preset, grid = options.resolved(), volume.grid
     tiles = result.provenance.get("execution.tiles", 0)
     passes = tiles * (len(result.ears) * (1 + preset.views) if preset.locate else preset.views)
-    blocks = _searched_blocks(grid, load_card("locator", models)) if preset.locate else 0
+    blocks = _searched_blocks(grid, load_card(LOCATOR, models)) if preset.locate else 0
     return RouteTiming(
         volume.name,
         grid.shape,

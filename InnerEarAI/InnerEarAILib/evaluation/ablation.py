@@ -36,7 +36,7 @@ from InnerEarAILib.training.data_source import data_of, open_data, split_of
 from InnerEarAILib.training.export import model_exporter
 from InnerEarAILib.training.manifest import Manifest, read_manifest
 from InnerEarAILib.training.run_folder import make_folder, write_configuration
-from InnerEarAILib.training.settings import TOLD, changed_scans, changed_settings, settings_of
+from InnerEarAILib.training.run_settings import TOLD, changed_scans, changed_settings, settings_of
 from InnerEarAILib.training.trainer import Trainer
 from InnerEarAILib.volume import InputError
 from InnerEarAILib.whole_files import replacing

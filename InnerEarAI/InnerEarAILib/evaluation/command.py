@@ -251,14 +251,14 @@ def _check_data_set_options(chosen: argparse.Namespace) -> None:
 
 def _recipes(chosen: argparse.Namespace, card: Any, device: str) -> Any:
     from InnerEarAILib.evaluation.cases import renamed_apart
-    from InnerEarAILib.evaluation.given_cases import anatomy_recipes, labelled_recipe, read_manifest
+    from InnerEarAILib.evaluation.given_cases import anatomy_recipes, labelled_recipe, read_case_list
     from InnerEarAILib.evaluation.suite import suite
 
     if chosen.card:
         return suite(card.spacing_mm, card.role, chosen.quick, device)
     recipes = []
     for path in chosen.data:
-        recipes += read_manifest(path, card.spacing_mm, device)
+        recipes += read_case_list(path, card.spacing_mm, device)
     for scan, labels, *landmarks in chosen.case:
         recipes.append(labelled_recipe(scan, labels, landmarks[0] if landmarks else None))
     for labyrinth, landmarks, *tissues in chosen.anatomy:

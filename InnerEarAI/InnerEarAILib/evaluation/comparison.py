@@ -24,7 +24,7 @@ from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.preprocessing import resample
 from InnerEarAILib.volume import Grid, Volume
 
-SAME_EAR_MM = 10.0
+FOUND_WITHIN_MM = 10.0
 """A found labyrinth whose centre lies farther from a true one's is another thing: labyrinths are about 20 mm long."""
 
 COMPARED_MARGIN_MM = 1.0
@@ -236,7 +236,7 @@ def _nearest(true_ear: TrueEar, centres_lps: Sequence[np.ndarray]) -> tuple[int 
     """Which place is nearest to the true ear's, and how far off; None and NaN where none is near enough."""
     centre = centre_of_mass(true_ear.labyrinth)
     near = [(float(np.linalg.norm(place - centre)), number) for number, place in enumerate(centres_lps)]
-    near = [pair for pair in near if pair[0] <= SAME_EAR_MM]
+    near = [pair for pair in near if pair[0] <= FOUND_WITHIN_MM]
     return (min(near)[1], min(near)[0]) if near else (None, NAN)
 
 

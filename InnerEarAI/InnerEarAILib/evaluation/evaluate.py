@@ -25,7 +25,7 @@ from InnerEarAILib.inference.merging import NoRoomError
 from InnerEarAILib.inference.quality import mean_standard_deviation
 from InnerEarAILib.landmark_files import write_json
 from InnerEarAILib.model_card import ModelCard, ModelError
-from InnerEarAILib.model_store import list_models, load_network
+from InnerEarAILib.model_store import LOCATOR, list_models, load_network
 from InnerEarAILib.preprocessing import lattice_grid, normalise, resample_measured
 from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.scan_checks import measured_scan, without_padding
@@ -33,10 +33,6 @@ from InnerEarAILib.volume import InputError, Volume
 
 COMPARISON_VERSION = 8
 """Rises with every change of how figures are computed: earlier ones are then computed anew."""
-
-
-LOCATOR = "locator"
-"""Name of the model that finds ears for the others, as the route asks for it."""
 
 
 @dataclass(frozen=True)

@@ -83,15 +83,15 @@ def anatomy_recipes(
     return recipes
 
 
-def read_manifest(path: Path, model_spacing_mm: float, device: str = "cpu") -> list[CaseRecipe]:
-    """The cases of a manifest: a JSON object with "cases" and "anatomies", lists of objects.
+def read_case_list(path: Path, model_spacing_mm: float, device: str = "cpu") -> list[CaseRecipe]:
+    """The cases that a JSON file lists, which is no data set of the trainer: an object with "cases" and "anatomies".
 
-    A case has "scan", "labels" and optionally "landmarks", "group", "side", "patient"; an anatomy has "labyrinth" and
-    optionally "landmarks", "tissues", "group", "patient", "scanners" (multi_slice by default). Paths are relative to
-    the manifest's folder.
+    Both are lists of objects. A case has "scan", "labels" and optionally "landmarks", "group", "side", "patient"; an
+    anatomy has "labyrinth" and optionally "landmarks", "tissues", "group", "patient", "scanners" (multi_slice by
+    default). Paths are relative to the file's folder.
 
     Raises:
-        InputError: if the manifest or a file cannot be used.
+        InputError: if the list or one of its files cannot be used.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))  # as programs on Windows save it

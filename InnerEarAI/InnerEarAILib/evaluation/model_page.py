@@ -13,7 +13,7 @@ from InnerEarAILib.evaluation.report import write_text
 from InnerEarAILib.evaluation.tables import reported, tables
 from InnerEarAILib.model_card import ModelCard
 from InnerEarAILib.model_store import load_network, save_card
-from InnerEarAILib.networks.methods import ARCHITECTURES, draws_heatmaps, gives_landmarks
+from InnerEarAILib.networks.methods import ARCHITECTURES, draws_heatmaps, draws_labyrinth_and_landmarks
 
 READABLE_CARD = "MODEL_CARD.md"
 EVALUATION_HEADING = "## Evaluation"
@@ -152,7 +152,7 @@ def _told_of_usual(figures: Mapping[str, Any]) -> str:
 
 def _drawn(card: ModelCard) -> dict[str, str]:
     """What a network draws, each with the task that it thereby does."""
-    if gives_landmarks(card.method, card.network):
+    if draws_labyrinth_and_landmarks(card.method, card.network):
         return {"labyrinth": SEGMENTATION, "landmarks": LOCALIZATION}
     heatmaps_alone = draws_heatmaps(card.method, card.network)
     return {"landmarks": LOCALIZATION} if heatmaps_alone else {"labyrinth": SEGMENTATION}

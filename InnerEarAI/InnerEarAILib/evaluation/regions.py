@@ -169,12 +169,14 @@ def _ear(prediction: Prediction, grid: Grid, known: np.ndarray) -> tuple[EarResu
         landmarks = tuple(
             LandmarkResult(name, grid.to_lps(place), 1.0) for name, place in zip(LANDMARK_NAMES, places, strict=True)
         )
-    spread = prediction.standard_deviation
+    deviation = prediction.standard_deviation
     quality = Quality(
         volume_mm3=float(np.count_nonzero(mask.voxels) * mask.spacing_mm.prod()),
         distances_mm={},
-        mean_standard_deviation=None if spread is None else mean_standard_deviation(spread, known, len(spread)),
+        mean_standard_deviation=None
+        if deviation is None
+        else mean_standard_deviation(deviation, known, len(deviation)),
     )
     uncertainty = None if probability is None else probability.with_voxels(label_deviation(probability.voxels))
-    view_deviation = None if spread is None else Volume(spread, grid.affine_lps)
+    view_deviation = None if deviation is None else Volume(deviation, grid.affine_lps)
     return EarResult("", mask, landmarks, uncertainty, view_deviation, quality), probability

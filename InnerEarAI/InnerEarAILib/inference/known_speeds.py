@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from InnerEarAILib import __version__
-from InnerEarAILib.inference.calibration import Speed, calibrate
+from InnerEarAILib.inference.speed import Speed, measure_speed
 from InnerEarAILib.model_card import ModelCard
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.whole_files import replacing
@@ -37,7 +37,7 @@ def speeds_of(cards: Iterable[ModelCard], device: str, progress: Progress = Prog
         known = _read().get(_key(card, device))
         if known is None:
             progress.step("Trying how fast this computer is")
-            known = calibrate(card, device)
+            known = measure_speed(card, device)
             remember(known, card)
         speeds[card.name] = known
     return speeds

@@ -21,9 +21,6 @@ from InnerEarAILib.inference.tiling import Slab, Tiling
 from InnerEarAILib.landmarks import REFINEMENT_RADIUS, HeatmapPeak, decode_heatmap
 from InnerEarAILib.volume import InputError
 
-ViewPeak = HeatmapPeak
-"""Where a landmark's heatmap is highest in the merged prediction of one view."""
-
 LARGEST_IN_MEMORY_BYTES = 2**29
 """Larger results, and what slabs hand on to each other, lie in temporary files that are mapped into memory; ours."""
 
@@ -64,12 +61,12 @@ class MergedViews:
         self.peaks = [_ViewPeaks() for _ in range(self.view_count)]
 
     @property
-    def view_peaks(self) -> tuple[tuple[ViewPeak, ...], ...]:
-        """For each view, for each heatmap, its highest place in the unpadded volume."""
+    def view_peaks(self) -> tuple[tuple[HeatmapPeak, ...], ...]:
+        """For each view, for each heatmap, where it is highest in the unpadded volume."""
         before = np.array([before for before, _ in self.tiling.padding])
         inside = np.array(self.tiling.shape) - 1
         return tuple(
-            tuple(ViewPeak(np.clip(peak.index_kji - before, 0, inside), peak.height) for peak in view.peaks)
+            tuple(HeatmapPeak(np.clip(peak.index_kji - before, 0, inside), peak.height) for peak in view.peaks)
             for view in self.peaks
         )
 
@@ -186,7 +183,7 @@ class _ViewPeaks:
     A place counts when the planes on both sides of it are known, as far as refinement looks.
     """
 
-    peaks: list[ViewPeak] = field(default_factory=list)
+    peaks: list[HeatmapPeak] = field(default_factory=list)
     _heights: list[float] = field(default_factory=list)
     _near_end: Tensor | None = None
     _next: int = 0
@@ -217,7 +214,7 @@ class _ViewPeaks:
         near = heatmap[tuple(slice(a, b) for a, b in zip(start, top + REFINEMENT_RADIUS + 1, strict=True))]
         refined = decode_heatmap(near.cpu().numpy())
         start[0] += first
-        peak = ViewPeak(refined.index_kji + start, refined.height)
+        peak = HeatmapPeak(refined.index_kji + start, refined.height)
         self.peaks[channel : channel + 1] = [peak]
         self._heights[channel : channel + 1] = [height]
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from InnerEarAILib.ear_result import LandmarkResult
-from InnerEarAILib.inference.predictor import ViewPeak
+from InnerEarAILib.inference.predictor import HeatmapPeak
 from InnerEarAILib.inference.quality import UNCERTAIN_LANDMARK
 from InnerEarAILib.landmarks import LANDMARK_NAMES, decode_heatmap
 from InnerEarAILib.preprocessing import lattice_grid, resample
@@ -148,7 +148,7 @@ def _bears(region: np.ndarray, grid: Grid, landmarks_lps: Sequence[np.ndarray]) 
 
 
 def landmark_results(
-    heatmaps: np.ndarray | None, peaks: Sequence[Sequence[ViewPeak]], grid: Grid, amplitude: float
+    heatmaps: np.ndarray | None, peaks: Sequence[Sequence[HeatmapPeak]], grid: Grid, amplitude: float
 ) -> tuple[LandmarkResult, ...]:
     """The three landmarks: position by argmax with sub-voxel refinement, confidence from height and scatter.
 
@@ -178,7 +178,7 @@ def landmark_results(
     return tuple(results)
 
 
-def _scatter_mm(position_lps: np.ndarray, peaks: Sequence[ViewPeak], grid: Grid) -> float | None:
+def _scatter_mm(position_lps: np.ndarray, peaks: Sequence[HeatmapPeak], grid: Grid) -> float | None:
     """Median distance, so that a single view that was lost does not drown the others."""
     if len(peaks) < 2:
         return None

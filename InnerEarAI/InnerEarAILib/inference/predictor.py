@@ -25,7 +25,7 @@ from InnerEarAILib.inference.execution import (
     prepared_network,
     usual_batch_size,
 )
-from InnerEarAILib.inference.merging import MergedViews, ViewPeak
+from InnerEarAILib.inference.merging import HeatmapPeak, MergedViews
 from InnerEarAILib.inference.tiling import Slab, Tiling, tile_volume, tile_weight
 from InnerEarAILib.networks.subvoxels import computed_edge
 from InnerEarAILib.progress import Progress
@@ -53,7 +53,7 @@ class Prediction:
     probability: np.ndarray | None
     standard_deviation: np.ndarray | None
     heatmaps: np.ndarray | None
-    view_peaks: tuple[tuple[ViewPeak, ...], ...]
+    view_peaks: tuple[tuple[HeatmapPeak, ...], ...]
     execution: Mapping[str, str | float | int | bool]
 
 

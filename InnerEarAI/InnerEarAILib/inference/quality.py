@@ -35,6 +35,9 @@ LEAST_CONFIDENCE = 0.1
 UNCERTAIN_LANDMARK = 0.25
 """A landmark whose confidence is lower is mentioned."""
 
+UNUSUALLY_UNSURE = "The network is unusually unsure"
+"""So begins the flag that depends on the card's figure."""
+
 SIDE_LANDMARKS = ("helicotrema", "oval window")
 """The side cannot be told without them; see inference.chirality."""
 
@@ -125,7 +128,7 @@ def beyond_scan(landmarks: tuple[LandmarkResult, ...], measured: Volume) -> tupl
     return tuple(names)
 
 
-def mean_standard_deviation(spread: np.ndarray, known: np.ndarray, region_voxels: int) -> float:
+def mean_standard_deviation(deviation: np.ndarray, known: np.ndarray, region_voxels: int) -> float:
     """The out-of-distribution signal of Stebani et al. 2023: standard deviation over the views, mean over a region.
 
     The paper's mean is over the whole volume, so that its figures do not compare with these. What lies outside the scan
@@ -133,15 +136,11 @@ def mean_standard_deviation(spread: np.ndarray, known: np.ndarray, region_voxels
     seen is the ear's surface.
 
     Args:
-        spread: (k, j, i), 0 to 0.5; of the region, or of as much of it as was predicted.
+        deviation: (k, j, i), 0 to 0.5; of the region, or of as much of it as was predicted.
         known: (k, j, i) bool, where the scan has values.
         region_voxels: edge length of the region (ModelCard.region_voxels).
     """
-    return float(spread.sum(where=known, dtype=np.float64)) / region_voxels**3
-
-
-UNUSUALLY_UNSURE = "The network is unusually unsure"
-"""So begins the flag that depends on the card's figure."""
+    return float(deviation.sum(where=known, dtype=np.float64)) / region_voxels**3
 
 
 def assess(

@@ -52,7 +52,7 @@ def build_network(method: str, config: Any) -> nn.Module:
     return _classes(method)[1](config)
 
 
-def gives_landmarks(method: str, values: Mapping[str, Any]) -> bool:
+def draws_labyrinth_and_landmarks(method: str, values: Mapping[str, Any]) -> bool:
     """Whether a network with these fields draws the labyrinth and the landmarks both."""
     return method == "jsdnet" or (method == DUAL_HEAD_UNET and values.get("heads", "both") == "both")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from InnerEarAILib import __version__
 from InnerEarAILib.model_card import ModelCard, ModelError
-from InnerEarAILib.model_store import choose_model, list_models
+from InnerEarAILib.model_store import LOCATOR, choose_model, list_models
 from InnerEarAILib.segmenter_options import SegmenterOptions
 from InnerEarAILib.time_estimate import Speed, estimated_seconds
 from InnerEarAILib.volume import Grid
@@ -99,16 +99,16 @@ class Computer:
             InputError, ModelError: as the run would.
         """
         cards = {card.name: card for card in list_models()}
-        if options.resolved().locate and "locator" not in cards:
+        if options.resolved().locate and LOCATOR not in cards:
             raise ModelError(
-                "The model 'locator', which finds the ears in a scan, is not installed; choose the whole scan to look "
-                "at (Advanced)."
+                f"The model '{LOCATOR}', which finds the ears in a scan, is not installed; choose the whole scan to "
+                "look at (Advanced)."
             )
         device = self.device_for(options.device)
         card = chosen_card(grid, options.model, device, cards.values())
         speeds = {speed.model: speed for speed in self.speeds if speed.device == device}
         try:
-            return self.start_seconds + estimated_seconds(grid, options, card, cards.get("locator"), speeds)
+            return self.start_seconds + estimated_seconds(grid, options, card, cards.get(LOCATOR), speeds)
         except KeyError:
             return None
 

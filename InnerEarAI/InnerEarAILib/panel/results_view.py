@@ -11,11 +11,9 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from InnerEarAILib.labyrinth_files import SEGMENT_COLOURS
-from InnerEarAILib.mrml import refresh_legend, take_uncertainties_off
+from InnerEarAILib.mrml import UNCERTAINTY_OPACITY, refresh_legend, take_uncertainties_off
 from InnerEarAILib.panel.corrections import LABYRINTH, control_point, summary_as_corrected
 from InnerEarAILib.panel.run_record import RunRecord
-
-UNCERTAINTY_OPACITY = 0.6
 
 
 class ResultsView:

@@ -14,7 +14,7 @@ import numpy as np
 import slicer
 import slicer.util
 
-from InnerEarAILib.mrml import ATTRIBUTE_PREFIX, UNCERTAINTY_COLOUR_TAG, ResultNodes, refresh_legend
+from InnerEarAILib.mrml import ATTRIBUTE_PREFIX, INPUT, UNCERTAINTY_COLOUR_TAG, ResultNodes, refresh_legend
 from InnerEarAILib.panel.drawn_segments import drawn_segment
 from InnerEarAILib.panel.scan_motion import frame_of, motions_since
 from InnerEarAILib.result_files import result_summary
@@ -27,9 +27,6 @@ DRAWN = f"{ATTRIBUTE_PREFIX}drawn"
 
 SCAN_FRAME = f"{ATTRIBUTE_PREFIX}scanFrame"
 """Attribute: JSON, where the scan lay at the run: scan_motion.frame_of its grid, row by row."""
-
-INPUT = f"{ATTRIBUTE_PREFIX}input"
-"""Node reference to the scan; mrml.write_results sets it."""
 
 ITSELF = f"{ATTRIBUTE_PREFIX}segmentation"
 """Node reference of the segmentation to itself: a clone has the attributes too, but not this one to itself."""

@@ -11,7 +11,7 @@ from InnerEarAILib.segmenter_options import SegmenterOptions
 from InnerEarAILib.volume import Grid, Volume
 
 SCAN_SHAPE_KJI, SCAN_SPACING_MM = (30, 32, 40), 0.9
-FINE_SPACING_MM = 0.5
+RESULT_SPACING_MM = 0.5
 
 CENTRES_LPS = {"right": np.array([-8.0, 0.0, 0.0]), "left": np.array([8.0, 0.0, 0.0])}
 """Middles of the ears; the scan's own is at 0."""
@@ -38,7 +38,7 @@ def segment_without_network(volume: Volume, options: SegmenterOptions, progress:
 
 def _ball(side: Side) -> EarResult:
     centre_lps = CENTRES_LPS[side]
-    grid = Grid.cube_round(centre_lps, FINE_SPACING_MM, 17)
+    grid = Grid.cube_round(centre_lps, RESULT_SPACING_MM, 17)
     k, j, i = np.indices(grid.shape)
     places_lps = grid.to_lps(np.stack([i, j, k], -1))
     ball = np.linalg.norm(places_lps - centre_lps, axis=-1) <= RADIUS_MM
@@ -47,5 +47,5 @@ def _ball(side: Side) -> EarResult:
         LandmarkResult(name, centre_lps + np.array([0, 0, number]), CONFIDENCE, 0.1)
         for number, name in enumerate(LANDMARK_NAMES)
     )
-    quality = Quality(float(np.count_nonzero(ball) * FINE_SPACING_MM**3), {}, 0.01)
+    quality = Quality(float(np.count_nonzero(ball) * RESULT_SPACING_MM**3), {}, 0.01)
     return EarResult(side, Volume(ball.astype(np.uint8), grid.affine_lps), landmarks, deviation, deviation, quality)

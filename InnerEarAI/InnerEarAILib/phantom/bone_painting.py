@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from InnerEarAILib.phantom.canvas import Canvas
 from InnerEarAILib.phantom.labyrinth import Labyrinth
 from InnerEarAILib.phantom.labyrinth_nearby import NearbyLabyrinth
 from InnerEarAILib.phantom.neighbours_bodies import NeighbourBodies
-from InnerEarAILib.phantom.neighbours_canvas import Canvas
 from InnerEarAILib.phantom.neighbours_shapes import smooth_max, smooth_min
 from InnerEarAILib.phantom.neighbours_surfaces import BoneSurfaces
 from InnerEarAILib.phantom.temporal_bone_parameters import FocusParameters, TemporalBoneParameters

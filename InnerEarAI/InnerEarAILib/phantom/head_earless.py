@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from InnerEarAILib.phantom.anatomy import PhantomEar, Rendering
+from InnerEarAILib.phantom.canvas import Canvas
 from InnerEarAILib.phantom.head_surroundings import Surroundings, SurroundingsParameters, sample_surroundings
-from InnerEarAILib.phantom.neighbours_canvas import Canvas
 from InnerEarAILib.phantom.neighbours_parameters import Vector
 from InnerEarAILib.phantom.neighbours_shapes import Ellipsoid, Tube, smooth_min
 from InnerEarAILib.phantom.texture import noise_lattice, sample_lattice

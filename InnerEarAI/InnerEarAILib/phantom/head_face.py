@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from InnerEarAILib.phantom.neighbours_canvas import Body, Canvas
+from InnerEarAILib.phantom.canvas import Body, Canvas
 from InnerEarAILib.phantom.neighbours_shapes import Ellipsoid, Tube
 from InnerEarAILib.phantom.texture import cell_lattice, sample_lattice
 from InnerEarAILib.phantom.tissue import TissueParameters

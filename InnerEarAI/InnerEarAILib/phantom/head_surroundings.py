@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from InnerEarAILib.phantom.canvas import Canvas
 from InnerEarAILib.phantom.head_face import Face
-from InnerEarAILib.phantom.neighbours_canvas import Canvas
 from InnerEarAILib.phantom.neighbours_shapes import Ellipsoid, smooth_min
 from InnerEarAILib.phantom.texture import noise_lattice, sample_lattice
 from InnerEarAILib.phantom.tissue import TissueParameters

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from InnerEarAILib.phantom.anatomy import CANALS, COCHLEA, VESTIBULE
+from InnerEarAILib.phantom.canvas import Canvas
 from InnerEarAILib.phantom.labyrinth import Labyrinth, LabyrinthDistances
 from InnerEarAILib.phantom.labyrinth_shapes import FAR_MM
-from InnerEarAILib.phantom.neighbours_canvas import Canvas
 
 LABYRINTH_REACH_MM = 16.0
 """Half edge of the box round the vestibule outside which no labyrinth is looked for."""

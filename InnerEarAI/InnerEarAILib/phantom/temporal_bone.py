@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 
 from InnerEarAILib.phantom.anatomy import PhantomEar, Rendering
+from InnerEarAILib.phantom.canvas import Canvas
 from InnerEarAILib.phantom.head_surroundings import Surroundings, SurroundingsParameters
 from InnerEarAILib.phantom.labyrinth import Labyrinth
 from InnerEarAILib.phantom.labyrinth_nearby import NearbyLabyrinth
 from InnerEarAILib.phantom.labyrinth_parameters import VARIANTS as LABYRINTH_VARIANTS
 from InnerEarAILib.phantom.labyrinth_parameters import sample_labyrinth_parameters
 from InnerEarAILib.phantom.neighbours_bodies import NeighbourBodies
-from InnerEarAILib.phantom.neighbours_canvas import Canvas
 from InnerEarAILib.phantom.neighbours_surfaces import REACH_HIGH, REACH_LOW, BoneSurfaces
-from InnerEarAILib.phantom.neighbours_tiles import tiles
+from InnerEarAILib.phantom.point_tiles import tiles
 from InnerEarAILib.phantom.temporal_bone_painting import TemporalBonePainter
 from InnerEarAILib.phantom.temporal_bone_parameters import (
     VARIANTS,

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from InnerEarAILib.phantom.bone_painting import GRAIN_PERIOD_MM, BonePainter
+from InnerEarAILib.phantom.canvas import Body
 from InnerEarAILib.phantom.neighbours_bodies import CRUS_RADIUS_MM
-from InnerEarAILib.phantom.neighbours_canvas import Body
 from InnerEarAILib.phantom.neighbours_shapes import Tube
 
 MODIOLUS_SHARE = 0.5

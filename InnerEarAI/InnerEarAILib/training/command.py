@@ -62,8 +62,8 @@ def run_train_command(arguments: argparse.Namespace) -> int:
     from InnerEarAILib.training.export import model_exporter
     from InnerEarAILib.training.processes import own_device, started_processes
     from InnerEarAILib.training.run_folder import make_folder, write_configuration, write_run
+    from InnerEarAILib.training.run_settings import settings_of
     from InnerEarAILib.training.seen_scans import SeenScans
-    from InnerEarAILib.training.settings import settings_of
     from InnerEarAILib.training.trainer import Trainer
     from InnerEarAILib.volume import InputError
 
@@ -130,7 +130,7 @@ def _check_run(arguments: argparse.Namespace, config: TrainingConfig, folder: Pa
     """
     from InnerEarAILib.training.checkpoint import CHECKPOINT_FILE, read_numbers
     from InnerEarAILib.training.configuration import ConfigurationError, as_configuration_errors
-    from InnerEarAILib.training.settings import check_settings, settings_of_configuration
+    from InnerEarAILib.training.run_settings import check_settings, settings_of_configuration
 
     checkpoint = folder / CHECKPOINT_FILE
     if arguments.begin_with and arguments.resume:

@@ -28,10 +28,10 @@ from InnerEarAILib.training.optimiser import MovingAverage, make_optimiser
 from InnerEarAILib.training.processes import Processes
 from InnerEarAILib.training.report import Report
 from InnerEarAILib.training.run_folder import MetricsTable, set_aside_damaged
+from InnerEarAILib.training.run_settings import check_settings
 from InnerEarAILib.training.samples import Batch, SampleSource, TrainingSample
 from InnerEarAILib.training.schedules import HeatmapShape
 from InnerEarAILib.training.seen_scans import SeenScans
-from InnerEarAILib.training.settings import check_settings
 from InnerEarAILib.training.unfinished_step import UnfinishedStep
 from InnerEarAILib.training.validation import ValidationFigures, validate
 
@@ -69,7 +69,7 @@ class RunState:
         stage: of the method's training; see objectives. Weights of an earlier stage are never the best.
         reserved: seconds of a time budget kept for the last validation and export; 0: their length is not known yet.
         seen_before: the labelled scans that those weights had seen; see SeenScans.figures.
-        settings: of the run; see settings.settings_of.
+        settings: of the run; see run_settings.settings_of.
     """
 
     iteration: int = 0
@@ -101,7 +101,7 @@ class Trainer:
         say: receives lines about the run.
         processes: those that train together; the first alone writes, validates and speaks. Iterations and accumulation
             are of all of them: each makes its share of the passes.
-        settings: what a resumed run must have in common with its checkpoint; see settings.settings_of.
+        settings: what a resumed run must have in common with its checkpoint; see run_settings.settings_of.
     """
 
     def __init__(

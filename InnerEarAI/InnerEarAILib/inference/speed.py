@@ -59,7 +59,7 @@ class Speed:
             raise ValueError(f"not the values of a speed: {values!r}") from error
 
 
-def calibrate(card: ModelCard, device: torch.device | str = "cpu") -> Speed:
+def measure_speed(card: ModelCard, device: torch.device | str = "cpu") -> Speed:
     """Measures a model on noise, by the route that a scan takes: a second or two for the shipped models on a CPU.
 
     Args:
