@@ -73,6 +73,7 @@ def _by_monai(
             mean = merged if mean is None else mean + merged
             squares = merged[0] ** 2 if squares is None else squares + merged[0] ** 2
     probability = mean[0] / views
+    # Thrown away: the predictor gives the deviation as well, so that its time has to count here.
     torch.sqrt((squares / views - probability**2).clamp(min=0)).cpu()
     return probability.cpu().numpy()
 
@@ -93,5 +94,5 @@ def _by_a_loop(network: nn.Module, voxels: np.ndarray, card: ModelCard, views: i
                 count[window] += 1
             of_views.append(total / count)
     stacked = torch.stack(of_views)
-    stacked[:, 0].std(dim=0, correction=0)
+    stacked[:, 0].std(dim=0, correction=0)  # likewise
     return tiling.unpad(stacked.mean(dim=0)[0]).numpy()

@@ -14,6 +14,7 @@ import numpy as np
 from InnerEarAILib.benchmark.contenders import OURS
 from InnerEarAILib.benchmark.timing import Comparison, RouteTiming
 from InnerEarAILib.evaluation.report import write_text
+from InnerEarAILib.whole_files import replacing
 
 
 def write_benchmark(
@@ -91,7 +92,8 @@ def draw_cost(path: Path, routes: Sequence[RouteTiming]) -> None:
         axes.set_xlim(left=0)
     by_voxels.set_xscale("log")
     by_voxels.margins(x=0.15)
-    figure.savefig(path, dpi=120)
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=120)
 
 
 def _name_scans(axes: Any, routes: Sequence[RouteTiming]) -> None:

@@ -5,15 +5,22 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from InnerEarAILib import __version__
+from InnerEarAILib.failures import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE
 
 if TYPE_CHECKING:
+    import torch
+
     from InnerEarAILib.model_card import ModelCard
     from InnerEarAILib.training.configuration import TrainingConfig
+    from InnerEarAILib.training.data_source import TrainingData
+    from InnerEarAILib.training.processes import Processes
+    from InnerEarAILib.training.trainer import Trainer
 
 CONFIGURATIONS = tuple(sorted(file.stem for file in (Path(__file__).parent / "configurations").glob("*.toml")))
 """Names of those that come with the library (configuration.CONFIGURATION_FOLDER, which brings in torch)."""
@@ -49,9 +56,25 @@ def add_train_command(subparsers: argparse._SubParsersAction) -> None:
 
 def run_train_command(arguments: argparse.Namespace) -> int:
     """Trains as the parsed arguments ask; returns the exit code: 0 done, 2 bad input, 130 cancelled."""
-    from InnerEarAILib.inference.device import DeviceError, choose_device
+    from InnerEarAILib.inference.device import DeviceError
     from InnerEarAILib.model_card import ModelError
-    from InnerEarAILib.model_store import find_card, load_network
+    from InnerEarAILib.training.configuration import ConfigurationError
+    from InnerEarAILib.volume import InputError
+
+    try:
+        _train(arguments)
+    except (ConfigurationError, DeviceError, InputError, ModelError) as error:
+        print(error, file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("Cancelled; --resume goes on from the last checkpoint.", file=sys.stderr)
+        return EXIT_CANCELLED
+    return EXIT_DONE
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from InnerEarAILib.inference.device import choose_device
+    from InnerEarAILib.model_store import find_card
     from InnerEarAILib.training.configuration import (
         ConfigurationError,
         as_configuration_errors,
@@ -59,67 +82,78 @@ def run_train_command(arguments: argparse.Namespace) -> int:
         read_table,
     )
     from InnerEarAILib.training.data_source import open_data, with_manifest
-    from InnerEarAILib.training.export import model_exporter
     from InnerEarAILib.training.processes import own_device, started_processes
     from InnerEarAILib.training.run_folder import make_folder, write_configuration, write_run
-    from InnerEarAILib.training.run_settings import settings_of
-    from InnerEarAILib.training.seen_scans import SeenScans
-    from InnerEarAILib.training.trainer import Trainer
-    from InnerEarAILib.volume import InputError
 
-    try:
+    with as_configuration_errors():
+        config = with_manifest(read_configuration(arguments.configuration), arguments.data, arguments.fold)
+    table = _complete(read_table(arguments.configuration), config)
+    if arguments.minutes is not None and arguments.minutes <= 0:
+        raise ConfigurationError(f"--minutes must be positive, got {arguments.minutes:g}.")
+    device = choose_device(own_device(arguments.device))
+    folder = arguments.output or _default_folder(arguments, config)
+    _check_run(arguments, config, folder)
+    begun_with = find_card(arguments.begin_with) if arguments.begin_with else None
+    make_folder(folder)
+    anatomies = arguments.anatomies or _kept_anatomies(arguments, folder)
+    prepared = anatomies or folder / ("scans" if config.data.get("kind") == "manifest" else "anatomies")
+    with started_processes(cuda=device.type == "cuda") as processes, ExitStack() as opened:
+        if not processes.leads:
+            processes.wait()
+        say = _say if processes.leads else _silent
         with as_configuration_errors():
-            config = with_manifest(read_configuration(arguments.configuration), arguments.data, arguments.fold)
-        table = _complete(read_table(arguments.configuration), config)
-        if arguments.minutes is not None and arguments.minutes <= 0:
-            raise ConfigurationError(f"--minutes must be positive, got {arguments.minutes:g}.")
-        device = choose_device(own_device(arguments.device))
-        folder = arguments.output or _default_folder(arguments, config)
-        _check_run(arguments, config, folder)
-        begun_with = find_card(arguments.begin_with) if arguments.begin_with else None
-        make_folder(folder)
-        anatomies = arguments.anatomies or _kept_anatomies(arguments, folder)
-        prepared = anatomies or folder / ("scans" if config.data.get("kind") == "manifest" else "anatomies")
-        with started_processes(cuda=device.type == "cuda") as processes, ExitStack() as opened:
-            if not processes.leads:
-                processes.wait()
-            say = _say if processes.leads else _silent
-            with as_configuration_errors():
-                data = opened.enter_context(open_data(config, prepared, say, processes.leads))
-            if processes.leads:
-                processes.wait()
-            trainer = Trainer(
-                config,
-                data.source,
-                data.validation,
-                folder,
-                model_exporter(config, data, folder, device, processes),
-                device,
-                arguments.minutes,
-                say,
-                processes,
-                settings_of(config, data),
-            )
-            if arguments.resume:
-                trainer.resume()
-            if begun_with:
-                seen = SeenScans.of_figures(begun_with.figures)
-                trainer.begin_with(load_network(begun_with, device), _version(begun_with), seen)
-                if known := data.seen.validated.shared(seen.taught):
-                    say(f"{begun_with.name} was trained on {known} of the scans that are held out: they flatter it.")
-            if processes.leads:
-                write_configuration(folder, table)
-                first = _version(begun_with) if begun_with else None
-                write_run(folder, _told(arguments, config, folder, anatomies, first, processes.count))
-            trainer.run()
-            say(f"Done: weights in {folder / 'best'} and {folder / 'last'}")
-    except (ConfigurationError, DeviceError, InputError, ModelError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Cancelled; --resume goes on from the last checkpoint.", file=sys.stderr)
-        return 130
-    return 0
+            data = opened.enter_context(open_data(config, prepared, say, processes.leads))
+        if processes.leads:
+            processes.wait()
+        trainer = _trainer(arguments, config, data, folder, device, say, processes)
+        if arguments.resume:
+            trainer.resume()
+        if begun_with:
+            _begin_with(trainer, begun_with, data, say)
+        if processes.leads:
+            write_configuration(folder, table)
+            first = _version(begun_with) if begun_with else None
+            write_run(folder, _told(arguments, config, folder, anatomies, first, processes.count))
+        trainer.run()
+        say(f"Done: weights in {folder / 'best'} and {folder / 'last'}")
+
+
+def _trainer(
+    arguments: argparse.Namespace,
+    config: TrainingConfig,
+    data: TrainingData,
+    folder: Path,
+    device: torch.device,
+    say: Callable[[str], None],
+    processes: Processes,
+) -> Trainer:
+    from InnerEarAILib.training.export import model_exporter
+    from InnerEarAILib.training.run_settings import settings_of
+    from InnerEarAILib.training.trainer import Trainer
+
+    return Trainer(
+        config,
+        data.source,
+        data.validation,
+        folder,
+        model_exporter(config, data, folder, device, processes),
+        device,
+        arguments.minutes,
+        say,
+        processes,
+        settings_of(config, data),
+    )
+
+
+def _begin_with(trainer: Trainer, card: ModelCard, data: TrainingData, say: Callable[[str], None]) -> None:
+    """Gives the network the weights of a model, and says where these have seen scans that are held out now."""
+    from InnerEarAILib.model_store import load_network
+    from InnerEarAILib.training.seen_scans import SeenScans
+
+    seen = SeenScans.of_figures(card.figures)
+    trainer.begin_with(load_network(card, trainer.device), _version(card), seen)
+    if known := data.seen.validated.shared(seen.taught):
+        say(f"{card.name} was trained on {known} of the scans that are held out: they flatter it.")
 
 
 def _check_run(arguments: argparse.Namespace, config: TrainingConfig, folder: Path) -> None:
@@ -152,10 +186,11 @@ def _kept_anatomies(arguments: argparse.Namespace, folder: Path) -> Path | None:
 
 
 def _default_folder(arguments: argparse.Namespace, config: TrainingConfig) -> Path:
+    from InnerEarAILib.training.checkpoint import CHECKPOINT_FILE
     from InnerEarAILib.training.run_folder import CONFIGURATION_FILE
 
     given = Path(arguments.configuration)
-    if arguments.resume and given.name == CONFIGURATION_FILE and (given.parent / "checkpoint.safetensors").is_file():
+    if arguments.resume and given.name == CONFIGURATION_FILE and (given.parent / CHECKPOINT_FILE).is_file():
         return given.parent
     fold = "" if arguments.fold is None else f"-fold{arguments.fold}"
     return Path("runs") / f"{config.name}{fold}"
