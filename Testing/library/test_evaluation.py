@@ -20,9 +20,10 @@ from InnerEarAILib.evaluation.cases import (
 )
 from InnerEarAILib.evaluation.comparison import CaseFigures, compare, compare_places, comparison_masks
 from InnerEarAILib.evaluation.evaluate import evaluate, judged_route
+from InnerEarAILib.evaluation.groups import orientation_changes
 from InnerEarAILib.evaluation.method_tables import pairs_table
 from InnerEarAILib.evaluation.report import write_report
-from InnerEarAILib.evaluation.tables import is_flagged, orientation_changes, tables
+from InnerEarAILib.evaluation.tables import is_flagged, tables
 from InnerEarAILib.inference.merging import NoRoomError
 from InnerEarAILib.landmark_files import write_landmarks
 from InnerEarAILib.landmarks import LANDMARK_NAMES

@@ -12,9 +12,9 @@ from InnerEarAILib.evaluation import command
 from InnerEarAILib.evaluation.calibration import NO_VOXELS
 from InnerEarAILib.evaluation.cases import CaseRecipe, EvaluationCase, TrueEar
 from InnerEarAILib.evaluation.evaluate import Outcome, evaluate, judged_model, judged_route, middle_deviation
+from InnerEarAILib.evaluation.groups import deviations, usual_standard_deviation
 from InnerEarAILib.evaluation.model_figures import card_figures
 from InnerEarAILib.evaluation.model_page import network_size, readable_card, updated_card
-from InnerEarAILib.evaluation.tables import deviations, usual_standard_deviation
 from InnerEarAILib.landmark_files import write_landmarks
 from InnerEarAILib.model_card import ModelCard
 from InnerEarAILib.model_store import load_card, load_network, save_model

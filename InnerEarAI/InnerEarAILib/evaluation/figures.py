@@ -11,8 +11,8 @@ import numpy as np
 
 from InnerEarAILib.evaluation.calibration import CALIBRATION_EDGES
 from InnerEarAILib.evaluation.comparison import CALIBRATIONS, CaseFigures
+from InnerEarAILib.evaluation.groups import by_group, calibration, reported
 from InnerEarAILib.evaluation.suite import TURNED_PREFIX
-from InnerEarAILib.evaluation.tables import by_group, calibration, reported
 
 WIDTH_INCHES, HEIGHT_INCHES = 7.0, 4.2
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from InnerEarAILib.evaluation.comparison import COMPARED_MARGIN_MM, CaseFigures
 from InnerEarAILib.evaluation.evaluate import Outcome
+from InnerEarAILib.evaluation.groups import by_group
 from InnerEarAILib.evaluation.metrics import Summary, holm_adjusted, summarise
 from InnerEarAILib.evaluation.paired import Difference, difference
 from InnerEarAILib.evaluation.published import published_dice, published_landmarks
-from InnerEarAILib.evaluation.tables import FEWER_EARS, Table, by_group, spread, spread_of
+from InnerEarAILib.evaluation.tables import FEWER_EARS, Table, spread, spread_of
 from InnerEarAILib.networks.methods import METHODS
 
 SIGNIFICANT = 0.05

@@ -10,8 +10,7 @@ import numpy as np
 from InnerEarAILib.evaluation.calibration import CALIBRATION_EDGES
 from InnerEarAILib.evaluation.comparison import CALIBRATIONS, CaseFigures
 from InnerEarAILib.evaluation.evaluate import Outcome
-from InnerEarAILib.evaluation.metrics import Summary, summarise
-from InnerEarAILib.evaluation.tables import (
+from InnerEarAILib.evaluation.groups import (
     by_group,
     calibration,
     deviation_against_dice,
@@ -20,6 +19,7 @@ from InnerEarAILib.evaluation.tables import (
     usual_deviations,
     usual_standard_deviation,
 )
+from InnerEarAILib.evaluation.metrics import Summary, summarise
 
 EVALUATION_KEY, USUAL_KEY = "evaluation", "usual_standard_deviation"
 """Under these keys of the card's figures stands what `evaluate --card` computes."""

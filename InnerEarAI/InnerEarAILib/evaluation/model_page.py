@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from InnerEarAILib.evaluation.evaluate import Outcome
+from InnerEarAILib.evaluation.groups import reported
 from InnerEarAILib.evaluation.model_figures import EVALUATION_KEY, USUAL_KEY, card_figures
 from InnerEarAILib.evaluation.phantom_cases import TRUTH_SPACING_MM
 from InnerEarAILib.evaluation.report import write_text
-from InnerEarAILib.evaluation.tables import reported, tables
+from InnerEarAILib.evaluation.tables import tables
 from InnerEarAILib.model_card import ModelCard
 from InnerEarAILib.model_store import load_network, save_card
 from InnerEarAILib.networks.methods import ARCHITECTURES, draws_heatmaps, draws_labyrinth_and_landmarks

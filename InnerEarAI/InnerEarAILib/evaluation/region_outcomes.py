@@ -11,11 +11,11 @@ import numpy as np
 from InnerEarAILib.contrast_matching import PAPER_CLUSTERS
 from InnerEarAILib.evaluation.cases import CaseRecipe, obtained
 from InnerEarAILib.evaluation.evaluate import Outcome, evaluate
+from InnerEarAILib.evaluation.groups import by_group
 from InnerEarAILib.evaluation.held_out import held_out
 from InnerEarAILib.evaluation.model_names import run_folder
 from InnerEarAILib.evaluation.regions import Contrast, RegionJudge, curves_of_cases
 from InnerEarAILib.evaluation.surfaces import can_draw, embedded, surface_picture
-from InnerEarAILib.evaluation.tables import by_group
 from InnerEarAILib.model_card import ModelCard
 
 CURVES_FILE = "curves.png"
