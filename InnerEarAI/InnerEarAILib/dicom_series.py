@@ -224,12 +224,28 @@ def _check_files(series: _Series, unreadable: list[UnreadableFile], folder: str)
 
 def _ordered(series: _Series, folder: str, odd: int) -> tuple[list[Slice], np.ndarray]:
     """The slices along their normal, and the affine that places them; `odd` others of the series do not fit."""
-    first = series.slices[0]
     if any(one.number("frames", 1) > 1 for one in series.slices):
         raise InputError(
             f"The folder {folder} holds multi-frame DICOM (enhanced CT), which is not read here; "
             "load it in Slicer and save the volume as NRRD."
         )
+    along_i, along_j, spacing, places = _placed(series, folder)
+    normal = np.cross(along_i, along_j)
+    order = np.argsort(places @ normal, kind="stable")
+    places = places[order]
+    step_mm = _slice_distance(places @ normal, folder, odd)
+    _check_straight(places, normal, step_mm, folder)
+    affine = np.eye(4)
+    affine[:3, 0] = along_i * spacing[1]
+    affine[:3, 1] = along_j * spacing[0]
+    affine[:3, 2] = (places[-1] - places[0]) / (len(places) - 1)
+    affine[:3, 3] = places[0]
+    return [series.slices[n] for n in order], affine
+
+
+def _placed(series: _Series, folder: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Unit vectors (3,) along i and j, pixel spacing (2,) as DICOM has it, and the slices' positions (n, 3) LPS mm."""
+    first = series.slices[0]
     orientation, spacing = first.numbers("orientation"), first.numbers("spacing")
     positions = [one.numbers("position") for one in series.slices]
     if (
@@ -242,12 +258,12 @@ def _ordered(series: _Series, folder: str, odd: int) -> tuple[list[Slice], np.nd
             "export the original series, not a screen capture or a scout view."
         )
     along_i, along_j = orientation.reshape(2, 3) / lengths[:, None]
-    normal = np.cross(along_i, along_j)
-    places = np.array(positions)
-    order = np.argsort(places @ normal, kind="stable")
-    places = places[order]
+    return along_i, along_j, spacing, np.array(positions)
+
+
+def _check_straight(places: np.ndarray, normal: np.ndarray, step_mm: float, folder: str) -> None:
+    """Refuses slices, (n, 3) LPS mm in their order, that are not stacked along their normal."""
     heights = places @ normal
-    step_mm = _slice_distance(heights, folder, odd)
     displacement = places[-1] - places[0]
     tilt = np.linalg.norm(displacement - normal * (heights[-1] - heights[0])) / (heights[-1] - heights[0])
     if tilt > AXES_TOLERANCE:
@@ -263,12 +279,6 @@ def _ordered(series: _Series, folder: str, odd: int) -> tuple[list[Slice], np.nd
             f"Slices in the folder {folder} lie up to {aside_mm.max():.2g} mm aside of the others (put together from "
             "several series, perhaps); export one series as it was reconstructed."
         )
-    affine = np.eye(4)
-    affine[:3, 0] = along_i * spacing[1]
-    affine[:3, 1] = along_j * spacing[0]
-    affine[:3, 2] = normal * step_mm if len(places) == 1 else displacement / (len(places) - 1)
-    affine[:3, 3] = places[0]
-    return [series.slices[n] for n in order], affine
 
 
 def _slice_distance(heights_mm: np.ndarray, folder: str, odd: int) -> float:

@@ -152,6 +152,23 @@ def _card_from_values(values: Any, directory: Path) -> ModelCard:
 
 
 def _check_values(values: dict[str, Any], where: str) -> None:
+    _check_texts(values, where)
+    _check_sizes(values, where)
+    if not isinstance(values["network"], dict) or not isinstance(values["figures"], dict):
+        raise ModelError(f"{where}: network and figures must be JSON objects.")
+    _check_network(values["network"], values["tile_voxels"], where)
+    usual = values["figures"].get("usual_standard_deviation")
+    if usual is not None and not (_is_number(usual) and usual > 0):
+        raise ModelError(f"{where}: figures.usual_standard_deviation must be a positive number, got {usual!r}.")
+    precisions = values["agreeing_precisions"]
+    if not isinstance(precisions, list) or not all(isinstance(entry, str) for entry in precisions):
+        raise ModelError(f"{where}: agreeing_precisions must be a list of number formats, got {precisions!r}.")
+    weights_file = values["weights_file"]
+    if not isinstance(weights_file, str) or Path(weights_file).name != weights_file or not weights_file:
+        raise ModelError(f"{where}: weights_file must be a plain file name, got {weights_file!r}.")
+
+
+def _check_texts(values: dict[str, Any], where: str) -> None:
     texts = ("name", "version", "trained_on", "validated_on", "limits", "licence", "library_version", "weights_sha256")
     for name in texts:
         if not isinstance(values[name], str) or not values[name].strip():
@@ -162,6 +179,9 @@ def _check_values(values: dict[str, Any], where: str) -> None:
         raise ModelError(f"{where}: role must be one of {', '.join(get_args(Role))}, got {values['role']!r}.")
     if values["method"] not in METHODS:
         raise ModelError(f"{where}: method must be one of {', '.join(METHODS)}, got {values['method']!r}.")
+
+
+def _check_sizes(values: dict[str, Any], where: str) -> None:
     for name in ("spacing_mm", "tile_voxels", "heatmap_amplitude", "heatmap_spread_voxels", "region_mm"):
         if not _is_number(values[name]) or values[name] <= 0:
             raise ModelError(f"{where}: {name} must be a positive number, got {values[name]!r}.")
@@ -178,9 +198,11 @@ def _check_values(values: dict[str, Any], where: str) -> None:
         raise ModelError(
             f"{where}: clip_quantiles must be {list(CLIP_QUANTILES)}, where scans are clipped here, got {quantiles!r}."
         )
-    if not isinstance(values["network"], dict) or not isinstance(values["figures"], dict):
-        raise ModelError(f"{where}: network and figures must be JSON objects.")
-    widths, block = values["network"].get("widths"), values["network"].get("subvoxel_factor", 1)
+
+
+def _check_network(network: dict[str, Any], tile: int, where: str) -> None:
+    """Refuses a network that cannot be asked about tiles of that many voxels."""
+    widths, block = network.get("widths"), network.get("subvoxel_factor", 1)
     halvings = len(widths) - 1 if isinstance(widths, list) and widths else 0
     if not isinstance(block, int) or block < 1:
         raise ModelError(f"{where}: network.subvoxel_factor must be a positive whole number, got {block!r}.")
@@ -190,15 +212,6 @@ def _check_values(values: dict[str, Any], where: str) -> None:
             f"{where}: tile_voxels must be a multiple of {multiple}, since the network halves it {halvings} "
             f"times{blocks}, got {tile!r}."
         )
-    usual = values["figures"].get("usual_standard_deviation")
-    if usual is not None and not (_is_number(usual) and usual > 0):
-        raise ModelError(f"{where}: figures.usual_standard_deviation must be a positive number, got {usual!r}.")
-    precisions = values["agreeing_precisions"]
-    if not isinstance(precisions, list) or not all(isinstance(entry, str) for entry in precisions):
-        raise ModelError(f"{where}: agreeing_precisions must be a list of number formats, got {precisions!r}.")
-    weights_file = values["weights_file"]
-    if not isinstance(weights_file, str) or Path(weights_file).name != weights_file or not weights_file:
-        raise ModelError(f"{where}: weights_file must be a plain file name, got {weights_file!r}.")
 
 
 def _is_number(value: Any) -> bool:
