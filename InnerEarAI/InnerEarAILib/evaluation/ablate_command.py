@@ -55,51 +55,14 @@ def add_ablate_command(commands: Any) -> None:
 
 def run_ablate_command(chosen: argparse.Namespace) -> int:
     """Runs the ablations that the parsed arguments ask for; returns the exit code."""
-    from InnerEarAILib.evaluation.ablation import AblationPlan, ablate, told_from_base
-    from InnerEarAILib.evaluation.ablation_report import failures, write_ablation_report
-    from InnerEarAILib.evaluation.catalogue import BASE, SINGLE_TASKS, VARIATIONS, variation, variations_of
-    from InnerEarAILib.inference.device import DeviceError, choose_device
-    from InnerEarAILib.training.configuration import (
-        ConfigurationError,
-        as_configuration_errors,
-        configuration_of,
-        read_table,
-    )
+    from InnerEarAILib.inference.device import DeviceError
+    from InnerEarAILib.training.configuration import ConfigurationError
     from InnerEarAILib.volume import InputError
 
     if chosen.list:
-        for one in (variation(BASE), *VARIATIONS, *SINGLE_TASKS):
-            print(f"{one.name}: {one.aspect}{' (value ours)' if one.ours else ''}")
-        return EXIT_DONE
+        return _listed()
     try:
-        if chosen.folds < 1 or (chosen.budget is not None and chosen.budget < 1):
-            raise InputError("--folds and --budget must be at least 1.")
-        table = read_table(chosen.config)
-        with as_configuration_errors():
-            widths = configuration_of(table).network.widths
-        names = chosen.only or [BASE, *(one.name for one in variations_of(widths))]
-        variations = [variation(name, widths) for name in names]
-        device = str(choose_device(chosen.device))
-        data = chosen.data or _drawn_set(chosen.output, table, _say)
-        judged = (chosen.views, chosen.contrast)
-        plan = AblationPlan(table, data, tuple(chosen.test), chosen.folds, chosen.budget, device, *judged)
-        length = (
-            f"{chosen.budget:,} iterations a run" if chosen.budget else "as many iterations as the configuration says"
-        )
-        conditions = (
-            f"{chosen.config} and its variations on {data.name}, {chosen.folds} fold(s), {length}, {device}; judged by "
-            f"{chosen.views} view(s), contrast: {chosen.contrast}."
-        )
-        variations, why_not = told_from_base(plan, variations)
-        if why_not:
-            told = "Not run: " + ", ".join(f"{name} ({reason})" for name, reason in why_not.items()) + "."
-            if not variations:
-                raise InputError(f"{told} Name other variations with --only.")
-            _say(told)
-            conditions = f"{conditions} {told}"
-        runs = ablate(
-            plan, variations, chosen.output, _say, lambda runs: write_ablation_report(chosen.output, runs, conditions)
-        )
+        failed = _ablated(chosen)
     except (ConfigurationError, DeviceError, InputError) as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -107,10 +70,60 @@ def run_ablate_command(chosen: argparse.Namespace) -> int:
         print("Cancelled; the same command goes on.", file=sys.stderr)
         return EXIT_CANCELLED
     _say(f"ablation.csv, ablation.md, ablation.html in {chosen.output}")
-    failed = failures(runs)
     for sentence in failed:
         print(sentence, file=sys.stderr)
     return EXIT_BAD_INPUT if failed else EXIT_DONE
+
+
+def _listed() -> int:
+    from InnerEarAILib.evaluation.catalogue import BASE, SINGLE_TASKS, VARIATIONS, variation
+
+    for one in (variation(BASE), *VARIATIONS, *SINGLE_TASKS):
+        print(f"{one.name}: {one.aspect}{' (value ours)' if one.ours else ''}")
+    return EXIT_DONE
+
+
+def _ablated(chosen: argparse.Namespace) -> list[str]:
+    """Trains, judges and writes; returns a sentence for each scan that could not be judged."""
+    from InnerEarAILib.evaluation.ablation import AblationPlan, ablate, told_from_base
+    from InnerEarAILib.evaluation.ablation_report import failures, write_ablation_report
+    from InnerEarAILib.evaluation.catalogue import BASE, variation, variations_of
+    from InnerEarAILib.inference.device import choose_device
+    from InnerEarAILib.training.configuration import as_configuration_errors, configuration_of, read_table
+    from InnerEarAILib.volume import InputError
+
+    if chosen.folds < 1 or (chosen.budget is not None and chosen.budget < 1):
+        raise InputError("--folds and --budget must be at least 1.")
+    table = read_table(chosen.config)
+    with as_configuration_errors():
+        widths = configuration_of(table).network.widths
+    names = chosen.only or [BASE, *(one.name for one in variations_of(widths))]
+    variations = [variation(name, widths) for name in names]
+    device = str(choose_device(chosen.device))
+    data = chosen.data or _drawn_set(chosen.output, table, _say)
+    judged = (chosen.views, chosen.contrast)
+    plan = AblationPlan(table, data, tuple(chosen.test), chosen.folds, chosen.budget, device, *judged)
+    conditions = _conditions(chosen, data, device)
+    variations, why_not = told_from_base(plan, variations)
+    if why_not:
+        told = "Not run: " + ", ".join(f"{name} ({reason})" for name, reason in why_not.items()) + "."
+        if not variations:
+            raise InputError(f"{told} Name other variations with --only.")
+        _say(told)
+        conditions = f"{conditions} {told}"
+    runs = ablate(
+        plan, variations, chosen.output, _say, lambda runs: write_ablation_report(chosen.output, runs, conditions)
+    )
+    return failures(runs)
+
+
+def _conditions(chosen: argparse.Namespace, data: Path, device: str) -> str:
+    """What the report says of how its figures came about."""
+    length = f"{chosen.budget:,} iterations a run" if chosen.budget else "as many iterations as the configuration says"
+    return (
+        f"{chosen.config} and its variations on {data.name}, {chosen.folds} fold(s), {length}, {device}; judged by "
+        f"{chosen.views} view(s), contrast: {chosen.contrast}."
+    )
 
 
 def _drawn_set(output: Path, table: dict[str, Any], say: Any) -> Path:

@@ -30,6 +30,23 @@ def add_evaluate_command(commands: Any) -> None:
         "where an earlier one ended.",
         epilog="Exit codes: 0 done, 1 unexpected error or not enough memory, 2 bad input or arguments, 130 cancelled.",
     )
+    _add_models(parser)
+    _add_cases(parser)
+    _add_data_set_choices(parser)
+    parser.add_argument("--minutes", type=float, metavar="M", help="time budget: no scan is begun that would exceed it")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument(
+        "--views",
+        type=int,
+        choices=(1, 10),
+        help="number of rotated views of every model (default: 10, or 1 for models that were taught no quarter turns)",
+    )
+    parser.add_argument("--whole-volume", action="store_true", help="look everywhere, without finding the ears first")
+    parser.add_argument("--drawn", type=Path, metavar="DIR", help="folder of drawn scans (default: DIR/drawn)")
+    parser.set_defaults(handler=run_evaluate_command)
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--card", metavar="NAME", help="compute the figures of this model's card")
     which.add_argument(
@@ -46,6 +63,9 @@ def add_evaluate_command(commands: Any) -> None:
     parser.add_argument(
         "--update", action="store_true", help="with --card: write the figures into the card, and MODEL_CARD.md"
     )
+
+
+def _add_cases(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--case",
         nargs="+",
@@ -79,6 +99,9 @@ def add_evaluate_command(commands: Any) -> None:
         help="data sets that the trainer takes (manifest or folder of HDF5 files), judged on the region round each "
         "ear; or a JSON file that lists cases and anatomies, judged as a scan that comes in",
     )
+
+
+def _add_data_set_choices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--contrast",
         choices=("own", "matched", "clusters"),
@@ -99,17 +122,6 @@ def add_evaluate_command(commands: Any) -> None:
         help="with data sets: runs of one configuration (gold-fold1, gold-fold2, …) are one method; each ear is judged "
         "by the runs that held it out",
     )
-    parser.add_argument("--minutes", type=float, metavar="M", help="time budget: no scan is begun that would exceed it")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    parser.add_argument(
-        "--views",
-        type=int,
-        choices=(1, 10),
-        help="number of rotated views of every model (default: 10, or 1 for models that were taught no quarter turns)",
-    )
-    parser.add_argument("--whole-volume", action="store_true", help="look everywhere, without finding the ears first")
-    parser.add_argument("--drawn", type=Path, metavar="DIR", help="folder of drawn scans (default: DIR/drawn)")
-    parser.set_defaults(handler=run_evaluate_command)
 
 
 def run_evaluate_command(chosen: argparse.Namespace, judge: Callable | None = None) -> int:

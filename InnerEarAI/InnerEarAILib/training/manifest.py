@@ -141,40 +141,19 @@ def read_manifest(path: Path) -> Manifest:
         ManifestError: with all that is wrong with the description.
     """
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in HDF5_SUFFIXES)
-        if not found:
-            raise ManifestError(f"{path} holds no data set:", ["it has no HDF5 files; write a manifest for others."])
-        # HDF5 files without a manifest are those of Zenodo 10.5281/zenodo.8277159, the paper's own.
-        # Of the path from the root, since "." has no name.
-        return Manifest(
-            path.resolve().name, tuple(Case(file.stem, (file,), spacing_mm=PAPER_VOXEL_MM) for file in found)
-        )
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # programs of Windows begin a file with its mark
-        table = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
-        if not isinstance(table, dict):
-            raise ValueError("it is no table")
-    except (OSError, ValueError) as error:
-        raise ManifestError(f"{path} cannot be read:", [f"{error}."]) from None
+        return _folder(path)
+    table = _table(path)
     mistakes = _unknown(table, _TOP, "The manifest")
     rows = table.get("case", [])
     rows = rows if isinstance(rows, list) and all(isinstance(row, dict) for row in rows) else []
     if not rows:
         mistakes.append("The manifest lists no [[case]].")
-    spacing, axes = table.get("spacing_mm"), table.get("axes", "ijk")
-    if spacing is not None and not (isinstance(spacing, int | float) and spacing > 0):
-        mistakes.append(f"The manifest's spacing_mm must be a positive number, not {spacing!r}.")
-    if axes not in ("ijk", "kji"):
-        mistakes.append(f'The manifest\'s axes must be "ijk" or "kji", not {axes!r}.')
-    labels = table.get("labyrinth_labels", [])
-    if not (isinstance(labels, list) and all(isinstance(n, int) and n > 0 for n in labels)):
-        mistakes.append(f"The manifest's labyrinth_labels must be a list of whole numbers above 0, not {labels!r}.")
-        labels = []
-    shared = {"labyrinth_labels": tuple(labels), "spacing_mm": spacing, "axes": axes}
+    shared, wrong_of_all = _shared(table)
+    mistakes += wrong_of_all
     cases, names = [], set()
     for number, row in enumerate(rows, start=1):
         name = str(row.get("name", "")) or f"number {number}"
-        wrong = _case_mistakes(row, name, spacing is not None)
+        wrong = _case_mistakes(row, name, shared["spacing_mm"] is not None)
         if name in names:
             wrong.append(f"Case {name} is listed twice.")
         names.add(name)
@@ -187,6 +166,41 @@ def read_manifest(path: Path) -> Manifest:
         # The scans of cases that are well described are looked at all the same, so that one round of mending is enough.
         raise ManifestError(f"{path} cannot be used:", [*mistakes, *data_mistakes(cases)])
     return Manifest(str(table.get("name", path.stem)), tuple(cases))
+
+
+def _folder(path: Path) -> Manifest:
+    """HDF5 files without a manifest, which are those of Zenodo 10.5281/zenodo.8277159, the paper's own."""
+    found = sorted(file for file in path.iterdir() if file.suffix.lower() in HDF5_SUFFIXES)
+    if not found:
+        raise ManifestError(f"{path} holds no data set:", ["it has no HDF5 files; write a manifest for others."])
+    # Of the path from the root, since "." has no name.
+    return Manifest(path.resolve().name, tuple(Case(file.stem, (file,), spacing_mm=PAPER_VOXEL_MM) for file in found))
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # programs of Windows begin a file with its mark
+        table = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+        if not isinstance(table, dict):
+            raise ValueError("it is no table")
+    except (OSError, ValueError) as error:
+        raise ManifestError(f"{path} cannot be read:", [f"{error}."]) from None
+    return table
+
+
+def _shared(table: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What a manifest says of all its cases, as `Case` takes it, and one sentence for everything wrong with it."""
+    mistakes = []
+    spacing, axes = table.get("spacing_mm"), table.get("axes", "ijk")
+    if spacing is not None and not (isinstance(spacing, int | float) and spacing > 0):
+        mistakes.append(f"The manifest's spacing_mm must be a positive number, not {spacing!r}.")
+    if axes not in ("ijk", "kji"):
+        mistakes.append(f'The manifest\'s axes must be "ijk" or "kji", not {axes!r}.')
+    labels = table.get("labyrinth_labels", [])
+    if not (isinstance(labels, list) and all(isinstance(n, int) and n > 0 for n in labels)):
+        mistakes.append(f"The manifest's labyrinth_labels must be a list of whole numbers above 0, not {labels!r}.")
+        labels = []
+    return {"labyrinth_labels": tuple(labels), "spacing_mm": spacing, "axes": axes}, mistakes
 
 
 def check_cases(cases: Iterable[Case], model_spacing_mm: float) -> None:
