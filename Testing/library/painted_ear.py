@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from InnerEarAILib.landmarks import LANDMARK_NAMES
-from InnerEarAILib.networks.dual_head_unet import NetworkOutput
+from InnerEarAILib.networks.network_output import NetworkOutput
 from InnerEarAILib.volume import Grid, Volume
 
 BONE, BODY, BALLS = 1500.0, 300.0, (600.0, 900.0, 1200.0)

@@ -29,7 +29,8 @@ from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.model_card import ModelCard
 from InnerEarAILib.model_store import load_card, save_model
 from InnerEarAILib.networks.autocasnet import AutoCasNet, AutoCasNetConfig
-from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig, NetworkOutput
+from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
+from InnerEarAILib.networks.network_output import NetworkOutput
 from InnerEarAILib.preprocessing import normalise, resample
 from InnerEarAILib.training.manifest import Case, read_manifest
 from InnerEarAILib.volume import InputError, Volume

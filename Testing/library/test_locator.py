@@ -8,7 +8,7 @@ from InnerEarAILib.inference import locator
 from InnerEarAILib.inference.locator import gather_candidates, locate_ears
 from InnerEarAILib.inference.tiling import BLOCK_OVERLAP_MM, locator_blocks
 from InnerEarAILib.model_store import load_card
-from InnerEarAILib.networks.dual_head_unet import NetworkOutput
+from InnerEarAILib.networks.network_output import NetworkOutput
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.volume import Grid, Volume
 

@@ -21,7 +21,8 @@ from InnerEarAILib.inference.execution import (
 )
 from InnerEarAILib.inference.predictor import predict
 from InnerEarAILib.landmarks import decode_heatmap
-from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig, NetworkOutput
+from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
+from InnerEarAILib.networks.network_output import NetworkOutput
 from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.volume import InputError
 from library.heatmaps import encode_heatmap

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from InnerEarAILib.landmarks import LANDMARK_NAMES
-from InnerEarAILib.networks.dual_head_unet import NetworkOutput
+from InnerEarAILib.networks.network_output import NetworkOutput
 from InnerEarAILib.phantom.anatomy import PhantomEar
 from InnerEarAILib.phantom.rendered_anatomy import RenderedAnatomy
 from InnerEarAILib.training import curves, loading, phantom_pool

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from InnerEarAILib.inference.device import Precision
 from InnerEarAILib.inference.memory import is_out_of_memory
 from InnerEarAILib.inference.onednn import convolve_by_onednn
-from InnerEarAILib.networks.dual_head_unet import NetworkOutput
+from InnerEarAILib.networks.network_output import NetworkOutput
 from InnerEarAILib.progress import Progress
 
 Result = TypeVar("Result")

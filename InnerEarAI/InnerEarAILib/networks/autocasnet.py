@@ -22,7 +22,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
-from InnerEarAILib.networks.dual_head_unet import NetworkOutput
+from InnerEarAILib.networks.network_output import NetworkOutput
 from InnerEarAILib.networks.plain_unet import Block, PlainUNet
 
 Plane = Literal["coronal", "sagittal", "axial"]

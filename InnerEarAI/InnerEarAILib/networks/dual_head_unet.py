@@ -20,12 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from InnerEarAILib.networks.blocks import Activation, AttentionGate, DoubleConvolution, Normalisation
+from InnerEarAILib.networks.network_output import NetworkOutput
 from InnerEarAILib.networks.subvoxels import blocks_to_channels, channels_to_blocks
 
 Gates = Literal["both", "segmentation", "heatmaps", "none"]
@@ -100,23 +101,6 @@ class DualHeadUNetConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON or TOML."""
         return asdict(self) | {"widths": list(self.widths)}
-
-
-class NetworkOutput(NamedTuple):
-    """What the network says about a batch of tiles.
-
-    Attributes:
-        segmentation: logits (before the sigmoid), (b, segmentation_channels, k, j, i); None without that head.
-        heatmaps: (b, landmark_channels, k, j, i), no activation; None without that head.
-        segmentation_terminals: logits at a half, a quarter, an eighth of the size (t1, t2, t3), of subvoxels at as many
-            steps below their blocks; only while training.
-        heatmap_terminals: the same for the heatmaps.
-    """
-
-    segmentation: Tensor | None
-    heatmaps: Tensor | None
-    segmentation_terminals: tuple[Tensor, ...]
-    heatmap_terminals: tuple[Tensor, ...]
 
 
 class Encoder(nn.Module):

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from InnerEarAILib.networks.dual_head_unet import NetworkOutput
+from InnerEarAILib.networks.network_output import NetworkOutput
 from InnerEarAILib.networks.plain_unet import PlainUNet
 
 AXES = 3
