@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from InnerEarAILib import __version__
-from InnerEarAILib.cli_progress import say, shown_progress, silence
+from InnerEarAILib.cli_progress import shown_progress
 from InnerEarAILib.ear_result import EarResult
 from InnerEarAILib.failures import (
     EXIT_BAD_INPUT,
@@ -34,6 +34,7 @@ from InnerEarAILib.failures import (
 from InnerEarAILib.model_store import list_models
 from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.result_files import check_output, write_results
+from InnerEarAILib.saying import say, silence
 from InnerEarAILib.scan_files import read_volume
 from InnerEarAILib.scan_names import named, stem_of
 from InnerEarAILib.time_estimate import learn, time_sentence

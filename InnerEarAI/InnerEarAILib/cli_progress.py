@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from InnerEarAILib.progress import Progress
+from InnerEarAILib.saying import say
 
 SECONDS_BETWEEN_LINES = 10.0
 """How often a long step is heard of in a log; ours."""
-
-
-def say(line: str, stream: TextIO) -> None:
-    """Writes a line; a stream that cannot be written to, as after `| head -1`, is left alone: the work goes on."""
-    try:
-        print(line, file=stream, flush=True)
-    except OSError:
-        silence(stream)
-
-
-def silence(stream: TextIO) -> None:
-    """Sends what a stream still holds, and all that comes, to nowhere: the program's end then finds no fault in it."""
-    with suppress(OSError, ValueError):  # a stream of somebody's own has no file
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        try:
-            os.dup2(nowhere, stream.fileno())
-        finally:
-            os.close(nowhere)
 
 
 @contextmanager

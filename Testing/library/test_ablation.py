@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections import Counter
 
 import numpy as np
@@ -17,6 +18,7 @@ from InnerEarAILib.scan_files import write_volume
 from InnerEarAILib.training.configuration import read_configuration, read_table
 from library.labelled_balls import ball, data_set
 from library.tiny_training import tiny_table
+from library.unwritable import Unwritable
 
 TINY = tiny_table(iterations=4)
 
@@ -265,6 +267,11 @@ def test_folds_hold_out_other_cases_and_are_gathered_in_one_row(tmp_path):
 def test_ablate_command_ends_with_2_where_it_cannot_begin(tmp_path, arguments, capsys, more, words):
     assert main([*arguments, *more]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_the_first_of_the_listed_variations_may_be_all_that_is_read(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Unwritable(1))
+    assert main(["ablate", "--list"]) == 0
 
 
 def test_variations_can_be_listed(capsys):

@@ -1,6 +1,5 @@
 """The command line: what is written, what is said where, and with which code it ends."""
 
-import io
 import json
 import os
 import signal
@@ -16,6 +15,7 @@ from InnerEarAILib.progress import Cancelled
 from InnerEarAILib.scan_files import write_volume
 from InnerEarAILib.volume import InputError
 from library.scans import FakeSegmenter, noisy_scan, painted_ear, scan_result, write_dicom
+from library.unwritable import Unwritable
 
 LIBRARY = Path(cli.__file__).parents[1]
 
@@ -306,20 +306,6 @@ def test_an_output_that_no_folder_can_be_called_is_refused_before_the_scan_is_re
     said = capsys.readouterr().err
     assert "cannot be made" in said
     assert said.count("\n") == 1
-
-
-class Unwritable(io.StringIO):
-    """A log whose reader has gone, after a number of lines."""
-
-    def __init__(self, lines):
-        super().__init__()
-        self.lines_left = lines
-
-    def write(self, text):
-        self.lines_left -= text.count("\n")
-        if self.lines_left < 0:
-            raise BrokenPipeError(32, "Broken pipe")
-        return super().write(text)
 
 
 @pytest.mark.parametrize("lines", [0, 2, 4])

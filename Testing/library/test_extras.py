@@ -108,6 +108,6 @@ def test_other_missing_modules_are_mistakes_of_ours(monkeypatch, capsys):
     def fails(chosen):
         raise ModuleNotFoundError("No module named 'InnerEarAILib.gone'", name="InnerEarAILib.gone")
 
-    monkeypatch.setattr("InnerEarAILib.phantom.command.draw_and_write", fails)
+    monkeypatch.setattr("InnerEarAILib.phantom.command.run_phantom_command", fails)
     assert cli.main(["phantom", "-o", "out"]) == 1
     assert "Traceback" in capsys.readouterr().err

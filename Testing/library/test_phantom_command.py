@@ -15,6 +15,7 @@ from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.phantom import command, phantom, samples, scanner, temporal_bone_parameters
 from InnerEarAILib.phantom.anatomy import PhantomEar, Rendering
 from InnerEarAILib.training.manifest import data_mistakes, read_manifest
+from library.unwritable import Unwritable
 
 LIBRARY = Path(command.__file__).parents[2]
 
@@ -44,6 +45,12 @@ def test_phantoms_are_written_with_rising_seeds(tmp_path, capsys):
     names = {path.name for path in tmp_path.iterdir()}
     assert {"phantom_000004.nrrd", "phantom_000005.nrrd", "phantom_000005_left.mrk.json"} <= names
     assert capsys.readouterr().out.split() == ["phantom_000004", "phantom_000005"]
+
+
+def test_a_log_that_nobody_reads_any_longer_does_not_stop_the_drawing(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Unwritable(1))
+    assert main(["phantom", "-o", str(tmp_path), "--count", "3", "--side", "left"]) == 0
+    assert (tmp_path / "phantom_000002.nrrd").is_file()
 
 
 def test_phantoms_of_one_ear_are_a_data_set(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -13,6 +14,7 @@ from InnerEarAILib.training.manifest_dataset import load_case
 from InnerEarAILib.training.run_folder import MetricsTable, read_metrics, set_aside_damaged
 from library.labelled_balls import data_set
 from library.tiny_training import tiny_table
+from library.unwritable import Unwritable
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -43,6 +45,11 @@ def one_sentence(capsys):
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     return said
+
+
+def test_a_log_that_nobody_reads_any_longer_does_not_stop_training(tmp_path, train, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Unwritable(1))
+    assert train("-o", tmp_path / "run") == 0
 
 
 @pytest.mark.parametrize("place", ["-o", "--anatomies"])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from InnerEarAILib.failures import EXIT_DONE
+from InnerEarAILib.saying import say
 from InnerEarAILib.volume import InputError
 
 SCANS = ("crop-50mm", "cube-190", "cube-256", "bone-512", "head-512")
@@ -79,10 +80,10 @@ def _measure_agreement(chosen: argparse.Namespace, card: Any) -> int:
 
     agreements = measured_agreements(card, drawn_ears(chosen.scans), chosen.device, _told())
     for agreement in agreements:
-        _say(f"{card.name}: {agreement}")
+        say(f"{card.name}: {agreement}")
     if chosen.update:
         written = updated_card(card, agreements)
-        _say(f"The card of {written.name} says: {', '.join(written.agreeing_precisions)}.")
+        say(f"The card of {written.name} says: {', '.join(written.agreeing_precisions)}.")
     return EXIT_DONE
 
 
@@ -116,8 +117,8 @@ def _measure_speed(chosen: argparse.Namespace, card: Any, models: Path, device: 
                     views, whole = PRESETS[preset].views, not PRESETS[preset].locate
                     comparisons.append(compared(scan, card, views, whole, chosen.runs, device, progress))
                 files = write_benchmark(chosen.output, _conditions(card, device), routes, comparisons)
-    _say((chosen.output / "benchmark.md").read_text(encoding="utf-8"))
-    _say(f"{', '.join(file.name for file in files)} in {chosen.output}")
+    say((chosen.output / "benchmark.md").read_text(encoding="utf-8"))
+    say(f"{', '.join(file.name for file in files)} in {chosen.output}")
     return EXIT_DONE
 
 
@@ -146,9 +147,9 @@ def _told() -> Any:
         del fraction
         if said[-1:] != [sentence]:
             said.append(sentence)
-            _say(sentence)
+            say(sentence)
 
-    return replace(Progress(), on_step=step, on_note=_say)
+    return replace(Progress(), on_step=step, on_note=say)
 
 
 def _positive(text: str) -> int:
@@ -156,7 +157,3 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not at least 1")
     return number
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

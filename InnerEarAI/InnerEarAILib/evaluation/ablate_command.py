@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from InnerEarAILib.failures import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE
+from InnerEarAILib.saying import say
 
 
 def add_ablate_command(commands: Any) -> None:
@@ -64,14 +65,14 @@ def run_ablate_command(chosen: argparse.Namespace) -> int:
     try:
         failed = _ablated(chosen)
     except (ConfigurationError, DeviceError, InputError) as error:
-        print(error, file=sys.stderr)
+        say(str(error), sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        print("Cancelled; the same command goes on.", file=sys.stderr)
+        say("Cancelled; the same command goes on.", sys.stderr)
         return EXIT_CANCELLED
-    _say(f"ablation.csv, ablation.md, ablation.html in {chosen.output}")
+    say(f"ablation.csv, ablation.md, ablation.html in {chosen.output}")
     for sentence in failed:
-        print(sentence, file=sys.stderr)
+        say(sentence, sys.stderr)
     return EXIT_BAD_INPUT if failed else EXIT_DONE
 
 
@@ -79,7 +80,7 @@ def _listed() -> int:
     from InnerEarAILib.evaluation.catalogue import BASE, SINGLE_TASKS, VARIATIONS, variation
 
     for one in (variation(BASE), *VARIATIONS, *SINGLE_TASKS):
-        print(f"{one.name}: {one.aspect}{' (value ours)' if one.ours else ''}")
+        say(f"{one.name}: {one.aspect}{' (value ours)' if one.ours else ''}")
     return EXIT_DONE
 
 
@@ -100,7 +101,7 @@ def _ablated(chosen: argparse.Namespace) -> list[str]:
     names = chosen.only or [BASE, *(one.name for one in variations_of(widths))]
     variations = [variation(name, widths) for name in names]
     device = str(choose_device(chosen.device))
-    data = chosen.data or _drawn_set(chosen.output, table, _say)
+    data = chosen.data or _drawn_set(chosen.output, table)
     judged = (chosen.views, chosen.contrast)
     plan = AblationPlan(table, data, tuple(chosen.test), chosen.folds, chosen.budget, device, *judged)
     conditions = _conditions(chosen, data, device)
@@ -109,10 +110,10 @@ def _ablated(chosen: argparse.Namespace) -> list[str]:
         told = "Not run: " + ", ".join(f"{name} ({reason})" for name, reason in why_not.items()) + "."
         if not variations:
             raise InputError(f"{told} Name other variations with --only.")
-        _say(told)
+        say(told)
         conditions = f"{conditions} {told}"
     runs = ablate(
-        plan, variations, chosen.output, _say, lambda runs: write_ablation_report(chosen.output, runs, conditions)
+        plan, variations, chosen.output, say, lambda runs: write_ablation_report(chosen.output, runs, conditions)
     )
     return failures(runs)
 
@@ -126,13 +127,9 @@ def _conditions(chosen: argparse.Namespace, data: Path, device: str) -> str:
     )
 
 
-def _drawn_set(output: Path, table: dict[str, Any], say: Any) -> Path:
+def _drawn_set(output: Path, table: dict[str, Any]) -> Path:
     from InnerEarAILib.evaluation.phantom_set import PhantomSet, draw_phantom_set
     from InnerEarAILib.training.run_folder import make_folder
 
     make_folder(output)
     return draw_phantom_set(output / "phantoms", PhantomSet(model_spacing_mm=float(table["spacing_mm"])), say)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

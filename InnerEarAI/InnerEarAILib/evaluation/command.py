@@ -14,6 +14,7 @@ from typing import Any
 
 from InnerEarAILib.failures import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE
 from InnerEarAILib.phantom.scanner import SCANNER_KINDS
+from InnerEarAILib.saying import say
 from InnerEarAILib.volume import InputError
 
 DEFAULT_SCANNER = "multi_slice"
@@ -143,7 +144,7 @@ def run_evaluate_command(chosen: argparse.Namespace, judge: Callable | None = No
     except KeyboardInterrupt:
         if not chosen.output.is_dir():
             raise
-        print(f"Cancelled; the same command goes on with what is in {chosen.output}.", file=sys.stderr)
+        say(f"Cancelled; the same command goes on with what is in {chosen.output}.", sys.stderr)
         return EXIT_CANCELLED
 
 
@@ -169,8 +170,8 @@ def _evaluated(chosen: argparse.Namespace, judge: Callable | None) -> int:
     for card, name in zip(cards, apart(cards), strict=True):
         views = chosen.views or card.views_taught
         judged = (judge or judged_model)(card, chosen.models, device, views, chosen.whole_volume)
-        allowed = held_out(_recipes(chosen, card, device), card, name, _say)
-        outcome = evaluate(replace(judged, name=name), allowed.recipes, chosen.output, chosen.drawn, minutes, _say)
+        allowed = held_out(_recipes(chosen, card, device), card, name, say)
+        outcome = evaluate(replace(judged, name=name), allowed.recipes, chosen.output, chosen.drawn, minutes, say)
         outcomes.append(replace(outcome, taught=allowed.taught, validated=allowed.validated))
         files = write_report(chosen.output, outcomes)
     if chosen.update:
@@ -190,7 +191,7 @@ def _on_data_sets(chosen: argparse.Namespace, cards: Any, device: str, minutes: 
     if chosen.pool:
         check_poolable(cards)
         for line in told_of_runs(cards):
-            _say(line)
+            say(line)
     for card in cards if chosen.contrast != "own" else ():
         contrast_reference(card)
     options = RegionOptions(device, chosen.views, chosen.contrast, minutes=minutes)
@@ -199,7 +200,7 @@ def _on_data_sets(chosen: argparse.Namespace, cards: Any, device: str, minutes: 
     recipes = data_set_recipes(*chosen.data)
     outcomes = []
     for card, name in zip(cards, apart(cards), strict=True):
-        outcomes.append(judged_on_regions(card, recipes, chosen.output, options, name, _say))
+        outcomes.append(judged_on_regions(card, recipes, chosen.output, options, name, say))
         files = write_report(chosen.output, pooled(outcomes) if chosen.pool else outcomes)
     return _closed(outcomes, files, chosen.output)
 
@@ -208,12 +209,12 @@ def _closed(outcomes: Sequence[Any], files: Sequence[Path], output: Path) -> int
     """Says what was not done and where the files are; gives the exit code."""
     for outcome in outcomes:
         if outcome.remaining:
-            _say(f"{outcome.model}: {len(outcome.remaining)} scans remain; the same command goes on with them.")
+            say(f"{outcome.model}: {len(outcome.remaining)} scans remain; the same command goes on with them.")
         if outcome.left_out:
-            _say(f"{outcome.model}: {len(outcome.left_out)} whole heads were left out, since there is no locator.")
+            say(f"{outcome.model}: {len(outcome.left_out)} whole heads were left out, since there is no locator.")
         if outcome.failed:
-            _say(f"{outcome.model}: {len(outcome.failed)} scans failed; the same command tries them again.")
-    _say(f"{', '.join(file.name for file in files)} in {output}")
+            say(f"{outcome.model}: {len(outcome.failed)} scans failed; the same command tries them again.")
+    say(f"{', '.join(file.name for file in files)} in {output}")
     return EXIT_BAD_INPUT if any(outcome.failed for outcome in outcomes) else EXIT_DONE
 
 
@@ -285,8 +286,4 @@ def _update(card: Any, outcome: Any) -> None:
     if not outcome.figures:
         raise InputError("There are no figures yet to be written into the card; allow more --minutes.")
     written = updated_card(card, outcome)
-    _say(f"The card of {written.name} has the figures of {len(outcome.figures)} scans; see also its {READABLE_CARD}.")
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
+    say(f"The card of {written.name} has the figures of {len(outcome.figures)} scans; see also its {READABLE_CARD}.")

@@ -15,6 +15,7 @@ from InnerEarAILib.failures import EXIT_BAD_INPUT, EXIT_DONE
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.phantom.scanner import SCANNER_KINDS
 from InnerEarAILib.phantom.tissue import STATES
+from InnerEarAILib.saying import say
 from InnerEarAILib.whole_files import replacing
 
 SIDES = ("left", "right", "random")
@@ -71,10 +72,10 @@ def add_phantom_command(commands: Any) -> None:
         "--tissues", type=Path, metavar="FILE", help="JSON that says what each label of a temporal bone's label map is"
     )
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N; default: cpu")
-    parser.set_defaults(handler=draw_and_write)
+    parser.set_defaults(handler=run_phantom_command)
 
 
-def draw_and_write(chosen: argparse.Namespace) -> int:
+def run_phantom_command(chosen: argparse.Namespace) -> int:
     """Draws and writes the phantoms.
 
     Returns:
@@ -92,17 +93,17 @@ def draw_and_write(chosen: argparse.Namespace) -> int:
         device = str(choose_device(chosen.device))
         for seed in range(chosen.seed, chosen.seed + chosen.count):
             files = write_phantom(chosen.output, draw_phantom(seed, options, device))
-            print(files[0].with_suffix("").name, flush=True)
+            say(files[0].with_suffix("").name)
     except (DeviceError, InputError) as error:
-        print(error, file=sys.stderr)
+        say(str(error), sys.stderr)
         return EXIT_BAD_INPUT
     try:
         unmarked = write_manifest(chosen.output)
     except OSError as error:
-        print(f"The list of phantoms cannot be written to {chosen.output} ({error.strerror}).", file=sys.stderr)
+        say(f"The list of phantoms cannot be written to {chosen.output} ({error.strerror}).", sys.stderr)
         return EXIT_BAD_INPUT
     if unmarked:
-        print(f"Without landmarks, and so not in {MANIFEST_FILE}: {', '.join(unmarked)}.", flush=True)
+        say(f"Without landmarks, and so not in {MANIFEST_FILE}: {', '.join(unmarked)}.")
     return EXIT_DONE
 
 

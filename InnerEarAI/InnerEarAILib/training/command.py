@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from InnerEarAILib import __version__
 from InnerEarAILib.failures import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE
+from InnerEarAILib.saying import say
 
 if TYPE_CHECKING:
     import torch
@@ -64,10 +65,10 @@ def run_train_command(arguments: argparse.Namespace) -> int:
     try:
         _train(arguments)
     except (ConfigurationError, DeviceError, InputError, ModelError) as error:
-        print(error, file=sys.stderr)
+        say(str(error), sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        print("Cancelled; --resume goes on from the last checkpoint.", file=sys.stderr)
+        say("Cancelled; --resume goes on from the last checkpoint.", sys.stderr)
         return EXIT_CANCELLED
     return EXIT_DONE
 
@@ -100,22 +101,22 @@ def _train(arguments: argparse.Namespace) -> None:
     with started_processes(cuda=device.type == "cuda") as processes, ExitStack() as opened:
         if not processes.leads:
             processes.wait()
-        say = _say if processes.leads else _silent
+        tell = say if processes.leads else _silent
         with as_configuration_errors():
-            data = opened.enter_context(open_data(config, prepared, say, processes.leads))
+            data = opened.enter_context(open_data(config, prepared, tell, processes.leads))
         if processes.leads:
             processes.wait()
-        trainer = _trainer(arguments, config, data, folder, device, say, processes)
+        trainer = _trainer(arguments, config, data, folder, device, tell, processes)
         if arguments.resume:
             trainer.resume()
         if begun_with:
-            _begin_with(trainer, begun_with, data, say)
+            _begin_with(trainer, begun_with, data, tell)
         if processes.leads:
             write_configuration(folder, table)
             first = _version(begun_with) if begun_with else None
             write_run(folder, _told(arguments, config, folder, anatomies, first, processes.count))
         trainer.run()
-        say(f"Done: weights in {folder / 'best'} and {folder / 'last'}")
+        tell(f"Done: weights in {folder / 'best'} and {folder / 'last'}")
 
 
 def _trainer(
@@ -124,7 +125,7 @@ def _trainer(
     data: TrainingData,
     folder: Path,
     device: torch.device,
-    say: Callable[[str], None],
+    tell: Callable[[str], None],
     processes: Processes,
 ) -> Trainer:
     from InnerEarAILib.training.export import model_exporter
@@ -139,13 +140,13 @@ def _trainer(
         model_exporter(config, data, folder, device, processes),
         device,
         arguments.minutes,
-        say,
+        tell,
         processes,
         settings_of(config, data),
     )
 
 
-def _begin_with(trainer: Trainer, card: ModelCard, data: TrainingData, say: Callable[[str], None]) -> None:
+def _begin_with(trainer: Trainer, card: ModelCard, data: TrainingData, tell: Callable[[str], None]) -> None:
     """Gives the network the weights of a model, and says where these have seen scans that are held out now."""
     from InnerEarAILib.model_store import load_network
     from InnerEarAILib.training.seen_scans import SeenScans
@@ -153,7 +154,7 @@ def _begin_with(trainer: Trainer, card: ModelCard, data: TrainingData, say: Call
     seen = SeenScans.of_figures(card.figures)
     trainer.begin_with(load_network(card, trainer.device), _version(card), seen)
     if known := data.seen.validated.shared(seen.taught):
-        say(f"{card.name} was trained on {known} of the scans that are held out: they flatter it.")
+        tell(f"{card.name} was trained on {known} of the scans that are held out: they flatter it.")
 
 
 def _check_run(arguments: argparse.Namespace, config: TrainingConfig, folder: Path) -> None:
@@ -231,10 +232,6 @@ def _told(
 
 def _version(card: ModelCard) -> str:
     return f"{card.name} {card.version}"
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 def _silent(line: str) -> None:
