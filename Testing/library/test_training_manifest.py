@@ -16,7 +16,7 @@ from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.scan_files import read_volume, write_volume
 from InnerEarAILib.training.augmentation import Augmentation
 from InnerEarAILib.training.configuration import ConfigurationError
-from InnerEarAILib.training.labelled_scan import read_hdf5, read_landmark_file
+from InnerEarAILib.training.labelled_scan import read_hdf5
 from InnerEarAILib.training.manifest import ManifestError, check_cases, data_mistakes, read_manifest
 from InnerEarAILib.training.manifest_dataset import (
     ManifestSource,
@@ -27,7 +27,7 @@ from InnerEarAILib.training.manifest_dataset import (
     validation_tiles,
 )
 from InnerEarAILib.training.seen_scans import scan_sha256
-from InnerEarAILib.volume import Volume
+from InnerEarAILib.volume import InputError, Volume
 from library.written_cases import MARKS, RADIUS, SPACING, entry, volumes, write_case, write_hdf5, write_manifest
 
 
@@ -139,21 +139,6 @@ def test_folder_where_one_is_has_its_name(tmp_path, monkeypatch):
     (tmp_path / "a.hdf5").touch()
     monkeypatch.chdir(tmp_path)
     assert read_manifest(Path(".")).name == tmp_path.name
-
-
-@pytest.mark.parametrize(
-    ("system", "turn"), [("LPS", (1, 1, 1)), ("1", (1, 1, 1)), ("RAS", (-1, -1, 1)), ("0", (-1, -1, 1))]
-)
-def test_fcsv_positions_are_read_in_their_coordinate_system(tmp_path, system, turn):
-    lines = ["# Markups fiducial file version = 4.11", f"# CoordinateSystem = {system}"]
-    lines += ["# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"]
-    for number, (name, p) in enumerate(MARKS.items()):
-        x, y, z = np.array(p) * turn
-        lines.append(f"{number},{x},{y},{z},0,0,0,1,1,1,0,{name},,")
-    for encoding in ("utf-8", "utf-8-sig"):
-        (tmp_path / "a.fcsv").write_text("\n".join(lines), encoding=encoding)
-        found = read_landmark_file(tmp_path / "a.fcsv")
-        assert {name: position.tolist() for name, position in found.items()} == MARKS
 
 
 @pytest.mark.parametrize("suffix", [".toml", ".json"])
@@ -287,3 +272,13 @@ def test_case_prepared_by_an_earlier_version_is_prepared_again(tmp_path):
     del described["scan_sha256"]
     (folder / "case.json").write_text(json.dumps(described))
     assert not is_prepared(case, folder, SPACING, 14.0)
+
+
+def test_hdf5_file_with_two_points_of_one_landmark_is_refused(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    write_hdf5(tmp_path / "a.hdf5")
+    with h5py.File(tmp_path / "a.hdf5", "a") as file:
+        mark = file.create_dataset("landmark/landmark-9", data=h5py.Empty("f"))
+        mark.attrs["label"], mark.attrs["ijk_position"] = "apex", (1, 2, 3)
+    with pytest.raises(InputError, match="two points for the helicotrema, “CochleaTop” and “apex”"):
+        read_hdf5(tmp_path / "a.hdf5", SPACING)

@@ -16,8 +16,8 @@ import numpy as np
 from InnerEarAILib.ear_result import LandmarkResult, Side
 from InnerEarAILib.evaluation.given_truth import check_given_ear
 from InnerEarAILib.inference.chirality import side_by_chirality
+from InnerEarAILib.phantom.given_landmarks import read_landmarks
 from InnerEarAILib.scan_files import read_labels, read_volume
-from InnerEarAILib.training.labelled_scan import read_landmark_file
 from InnerEarAILib.volume import InputError, Volume
 from InnerEarAILib.whole_files import replacing
 
@@ -133,7 +133,7 @@ def labelled_case(
         scan: any file or folder that `read_volume` takes.
         labels: label map of one labyrinth on any grid in the same space; every value above 0 is labyrinth. The truth is
             taken as fine as it is there.
-        landmarks: file of `read_landmark_file`; None: landmarks are not compared.
+        landmarks: file of `read_landmarks`; None: landmarks are not compared.
         group: for the tables; the scan's file name by default.
         name: of the case; the scan's file name by default.
         side: "left" or "right"; told by the landmarks by default; where these do not, it stays empty and is not judged.
@@ -146,7 +146,7 @@ def labelled_case(
     mask = label_map.voxels > 0
     if not mask.any():
         raise InputError(f"{labels.name} labels nothing: every value is 0.")
-    marks = {} if landmarks is None else read_landmark_file(landmarks)
+    marks = {} if landmarks is None else read_landmarks(landmarks)
     truth = label_map.with_voxels(mask.astype(np.uint8))
     shown = read_volume(scan)
     check_given_ear(shown, label_map, truth, marks)

@@ -67,7 +67,9 @@ def add_phantom_command(commands: Any) -> None:
         metavar="FILE",
         help="take this labyrinth: surface (.ply, .stl, .vtk; its parts stay unknown) or label map, LPS mm",
     )
-    parser.add_argument("--landmarks", type=Path, metavar="FILE", help="its landmarks: .mrk.json, or JSON by name")
+    parser.add_argument(
+        "--landmarks", type=Path, metavar="FILE", help="its landmarks: .mrk.json, .fcsv, or JSON by name"
+    )
     parser.add_argument(
         "--tissues", type=Path, metavar="FILE", help="JSON that says what each label of a temporal bone's label map is"
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from InnerEarAILib.phantom.given_landmarks import landmark_name, read_landmarks
+from InnerEarAILib.phantom.given_landmarks import by_landmark, read_landmarks
 from InnerEarAILib.scan_files import read_labels, read_volume
 from InnerEarAILib.volume import InputError, Volume
 
@@ -17,9 +16,6 @@ HDF5_SUFFIXES = (".h5", ".hdf5")
 
 RAW, LABEL, LANDMARKS = "raw/raw-0", "label/label-0", "landmark"
 """Where the scan, the labels and the group of landmarks lie in an HDF5 file."""
-
-_RAS_WORDS = ("0", "RAS")
-"""How a .fcsv file says that its positions are RAS; 1 or LPS otherwise."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +39,8 @@ def read_labelled_files(scan: Path, labels: Path, landmarks: Path | None = None)
     Raises:
         InputError: with one sentence on the first of them that cannot be read.
     """
-    marks = {} if landmarks is None else read_landmark_file(landmarks)
+    marks = {} if landmarks is None else read_landmarks(landmarks)
     return LabelledScan(read_volume(scan), read_labels(labels), marks)
-
-
-def read_landmark_file(path: Path) -> dict[str, np.ndarray]:
-    """Landmarks by name, (3,) LPS mm, from .mrk.json, .json or .fcsv.
-
-    Raises:
-        InputError: if the file cannot be read or holds none.
-    """
-    if not path.is_file():
-        raise InputError(f"There is no file {path}; check the path.")
-    return _read_fcsv(path) if path.suffix.lower() == ".fcsv" else read_landmarks(path)
 
 
 def read_hdf5(path: Path, spacing_mm: float, axes: str = "ijk", marked: bool = True) -> LabelledScan:
@@ -97,29 +82,10 @@ def read_hdf5(path: Path, spacing_mm: float, axes: str = "ijk", marked: bool = T
         raw, labels = raw.T, labels.T
     else:
         marks = [(name, np.asarray(index)[::-1]) for name, index in marks]
-    named = {landmark_name(_text(name)): np.asarray(index, float).reshape(-1) * spacing_mm for name, index in marks}
-    named.pop(None, None)
+    named = by_landmark(
+        path, [(_text(name), np.asarray(index, float).reshape(-1) * spacing_mm) for name, index in marks]
+    )
     return LabelledScan(Volume(raw, affine), Volume(labels, affine), named)
-
-
-def _read_fcsv(path: Path) -> dict[str, np.ndarray]:
-    turn, columns, rows = np.ones(3), ["id", "x", "y", "z"], []
-    try:
-        for line in path.read_text(encoding="utf-8-sig").splitlines():
-            key, _, value = line.lstrip("# ").partition("=")
-            if line.startswith("#") and key.strip() == "CoordinateSystem":
-                turn = np.array([-1, -1, 1]) if value.strip() in _RAS_WORDS else np.ones(3)
-            elif line.startswith("#") and key.strip() == "columns":
-                columns = [name.strip() for name in value.split(",")]
-            elif line.strip() and not line.startswith("#"):
-                rows.append(dict(zip(columns, next(csv.reader([line])), strict=False)))
-        found = {landmark_name(row["label"]): turn * [float(row[axis]) for axis in "xyz"] for row in rows}
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path.name} is no markups file that can be read; save it from Slicer again.") from error
-    found.pop(None, None)
-    if not found:
-        raise InputError(f"{path.name} names none of the landmarks; its labels must be helicotrema, oval window, …")
-    return found
 
 
 def _text(value: object) -> str:
