@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from InnerEarAILib.file_names import check_name
 from InnerEarAILib.volume import InputError
 
 MOST_FILES = 20_000
@@ -141,7 +142,7 @@ def slices_below(folder: Path) -> tuple[list[Slice], list[UnreadableFile]]:
     """The images in a folder and the folders below it, also those that are links, and what may have been one.
 
     Raises:
-        InputError: more than MOST_FILES files.
+        InputError: more than MOST_FILES files, or the name of one cannot be told to GDCM.
     """
     slices: list[Slice] = []
     unreadable: list[UnreadableFile] = []
@@ -151,6 +152,8 @@ def slices_below(folder: Path) -> tuple[list[Slice], list[UnreadableFile]]:
         # Of macOS: "._1.dcm" holds the Finder's remarks on 1.dcm.
         named_so = path.suffix.lower() in SLICE_SUFFIXES and not path.name.startswith(".")
         is_dicom = is_dicom_file(path)
+        if is_dicom:
+            check_name(path)
         one = _read_tags(str(path)) if is_dicom else None
         if one is not None:
             slices.append(one)

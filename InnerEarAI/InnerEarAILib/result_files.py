@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from InnerEarAILib.ear_result import EarResult, ScanResult
+from InnerEarAILib.file_names import check_name
 from InnerEarAILib.labyrinth_files import write_labyrinths
 from InnerEarAILib.landmark_files import write_json, write_landmarks
 from InnerEarAILib.preprocessing import resample
@@ -79,8 +80,9 @@ def check_folder(directory: Path) -> Path:
 
     Raises:
         InputError: a file or a link that leads nowhere is in its place or above it, it may not be written to, or its
-            name is none or too long.
+            name is none, too long or not UTF-8.
     """
+    check_name(directory)
     nearest = directory
     while not os.path.lexists(nearest) and nearest != nearest.parent:
         nearest = nearest.parent

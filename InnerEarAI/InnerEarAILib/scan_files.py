@@ -19,6 +19,7 @@ import SimpleITK as sitk
 from InnerEarAILib.compressed_files import check_compressed_metaimage, check_compressed_nrrd, read_header
 from InnerEarAILib.dicom_files import is_dicom_file
 from InnerEarAILib.dicom_series import read_dicom_folder
+from InnerEarAILib.file_names import check_name
 from InnerEarAILib.nifti_header import check_nifti
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.scan_checks import check_size
@@ -108,6 +109,7 @@ def write_image(path: Path, image: sitk.Image) -> None:
     Raises:
         InputError: if it cannot be written.
     """
+    check_name(path)
     try:
         with replacing(path) as unfinished, quiet_libraries():
             sitk.WriteImage(image, str(unfinished), useCompression=True)
@@ -153,7 +155,10 @@ def _read(path: Path | str, series_number: int | None, progress: Progress, are_l
     if path == "":
         raise InputError("The path of the scan is empty; give a file or a folder.")
     path = Path(path)
+    check_name(path)
     if not os.path.exists(path):  # Path.exists raises where the name is too long for a file
+        if os.path.islink(path):
+            raise InputError(f"{path} is a link that leads nowhere; fetch the file that it stands for.")
         raise InputError(f"There is no file or folder {path}; check the path.")
     with quiet_libraries():
         if path.is_dir():

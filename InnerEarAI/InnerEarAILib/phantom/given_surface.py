@@ -18,6 +18,7 @@ from vtkmodules.vtkIOGeometry import vtkSTLReader
 from vtkmodules.vtkIOLegacy import vtkPolyDataReader
 from vtkmodules.vtkIOPLY import vtkPLYReader
 
+from InnerEarAILib.file_names import check_name
 from InnerEarAILib.phantom.given_anatomy import PLAUSIBLE_LABYRINTH_MM3
 from InnerEarAILib.phantom.lattice import affine_points, interpolate
 from InnerEarAILib.volume import InputError
@@ -67,6 +68,7 @@ def read_surface(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """
     if path.suffix.lower() not in READERS:
         raise InputError(f"{path.name} is no surface file; give a PLY, STL or VTK file.")
+    check_name(path)
     if not path.is_file():
         raise InputError(f"{path.name} does not exist.")
     reader = READERS[path.suffix.lower()]()
