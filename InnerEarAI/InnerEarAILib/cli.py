@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from InnerEarAILib import __version__
+from InnerEarAILib.argument_types import given_path
 from InnerEarAILib.cli_progress import shown_progress
 from InnerEarAILib.ear_result import EarResult
 from InnerEarAILib.failures import (
@@ -124,8 +125,10 @@ def _add_segment_command(commands: Any) -> None:
         epilog="Exit codes: 0 done, 1 unexpected error or not enough memory, 2 bad input or arguments, "
         "3 no inner ear found, 130 cancelled.",
     )
-    parser.add_argument("scans", nargs="+", type=_path, metavar="SCAN", help="NRRD, NIfTI or MHA file, or DICOM folder")
-    parser.add_argument("-o", "--output", required=True, type=_path, metavar="OUT", help="folder for the results")
+    parser.add_argument(
+        "scans", nargs="+", type=given_path, metavar="SCAN", help="NRRD, NIfTI or MHA file, or DICOM folder"
+    )
+    parser.add_argument("-o", "--output", required=True, type=given_path, metavar="OUT", help="folder for the results")
     parser.add_argument(
         "--preset",
         choices=("paper", "standard", "fast"),
@@ -160,12 +163,6 @@ def _add_segment_command(commands: Any) -> None:
     parser.add_argument("--series", type=int, metavar="N", help="DICOM series number, where a folder holds several")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results of the same name")
     parser.add_argument("--verbose", action="store_true", help="show where an unexpected error came from")
-
-
-def _path(text: str) -> Path:
-    if not text:  # which pathlib takes for the current folder
-        raise argparse.ArgumentTypeError("the path is empty")
-    return Path(text)
 
 
 def _segment_all(chosen: argparse.Namespace, segmenter: Any) -> int:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from InnerEarAILib.argument_types import given_path, positive_number
 from InnerEarAILib.failures import EXIT_DONE
 from InnerEarAILib.saying import say
 from InnerEarAILib.volume import InputError
@@ -31,18 +32,22 @@ def add_benchmark_command(commands: Any) -> None:
         "measures instead in which number formats a model gives the ear of float32.",
         epilog="Exit codes: 0 done, 1 unexpected error or not enough memory, 2 bad input or arguments, 130 cancelled.",
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the benchmark")
+    parser.add_argument("-o", "--output", type=given_path, metavar="DIR", help="folder of the benchmark")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--scan", nargs="+", choices=SCANS, default=list(SCANS), help="default: all")
     parser.add_argument(
         "--preset", nargs="+", choices=("fast", "standard", "paper"), help="default: fast, standard; on a GPU paper too"
     )
     parser.add_argument("--model", default="clinical", metavar="NAME", help="default: clinical")
-    parser.add_argument("--models", type=Path, metavar="DIR", help="folder of the models (default: the shipped ones)")
-    parser.add_argument("--runs", type=_positive, default=5, metavar="N", help="runs of each, after a first; default 5")
+    parser.add_argument(
+        "--models", type=given_path, metavar="DIR", help="folder of the models (default: the shipped ones)"
+    )
+    parser.add_argument(
+        "--runs", type=positive_number, default=5, metavar="N", help="runs of each, after a first; default 5"
+    )
     parser.add_argument("--only", choices=("route", "comparison"), help="leave out the other half")
     parser.add_argument("--agreement", metavar="NAME", help="measure the number formats of this model instead")
-    parser.add_argument("--scans", type=_positive, default=AGREEMENT_SCANS, metavar="N", help="for it; default 3")
+    parser.add_argument("--scans", type=positive_number, default=AGREEMENT_SCANS, metavar="N", help="for it; default 3")
     parser.add_argument("--update", action="store_true", help="with --agreement: write the outcome into the card")
     parser.set_defaults(handler=run_benchmark_command)
 
@@ -91,9 +96,11 @@ def _measure_speed(chosen: argparse.Namespace, card: Any, models: Path, device: 
     from InnerEarAILib.benchmark.report import write_benchmark
     from InnerEarAILib.benchmark.scans import timed_scan
     from InnerEarAILib.benchmark.timing import compared, timed_route
+    from InnerEarAILib.result_files import check_folder
     from InnerEarAILib.scan_files import write_volume
     from InnerEarAILib.segmenter_options import PRESETS, SegmenterOptions
 
+    check_folder(chosen.output)
     # Before anything is measured: the picture is drawn after, and MONAI is asked after the route.
     for package in ("matplotlib", *(() if chosen.only == "route" else ("monai",))):
         if importlib.util.find_spec(package) is None:
@@ -150,10 +157,3 @@ def _told() -> Any:
             say(sentence)
 
     return replace(Progress(), on_step=step, on_note=say)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number

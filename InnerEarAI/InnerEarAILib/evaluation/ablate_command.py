@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from InnerEarAILib.argument_types import given_path
 from InnerEarAILib.failures import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE
 from InnerEarAILib.saying import say
 
@@ -24,9 +25,9 @@ def add_ablate_command(commands: Any) -> None:
         epilog="A scan that cannot be judged is named, does not stop the others and counts as bad input. Exit codes: "
         "0 done, 1 unexpected error or not enough memory, 2 bad input or arguments, 130 cancelled.",
     )
-    parser.add_argument("--data", type=Path, metavar="MANIFEST", help="labelled scans: a manifest, or a folder of HDF5 "
-                        "files; without it a set of phantoms is drawn into DIR/phantoms")  # fmt: skip
-    parser.add_argument("--test", nargs="+", type=Path, default=[], metavar="MANIFEST", help="further data sets")
+    parser.add_argument("--data", type=given_path, metavar="MANIFEST", help="labelled scans: a manifest, or a folder "
+                        "of HDF5 files; without it a set of phantoms is drawn into DIR/phantoms")  # fmt: skip
+    parser.add_argument("--test", nargs="+", type=given_path, default=[], metavar="MANIFEST", help="further data sets")
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", help="these variations alone (and single tasks); see --list"
     )
@@ -49,7 +50,7 @@ def add_ablate_command(commands: Any) -> None:
         help="contrast in which scans are judged, as with evaluate (default: own)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    parser.add_argument("-o", "--output", type=Path, default=Path("runs/ablation"), metavar="DIR", help="folder "
+    parser.add_argument("-o", "--output", type=given_path, default=Path("runs/ablation"), metavar="DIR", help="folder "
                         "(default: runs/ablation)")  # fmt: skip
     parser.set_defaults(handler=run_ablate_command)
 

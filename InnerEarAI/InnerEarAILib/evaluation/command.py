@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from InnerEarAILib.argument_types import given_path, positive_minutes
 from InnerEarAILib.failures import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE
 from InnerEarAILib.phantom.scanner import SCANNER_KINDS
 from InnerEarAILib.saying import say
@@ -34,7 +35,9 @@ def add_evaluate_command(commands: Any) -> None:
     _add_models(parser)
     _add_cases(parser)
     _add_data_set_choices(parser)
-    parser.add_argument("--minutes", type=float, metavar="M", help="time budget: no scan is begun that would exceed it")
+    parser.add_argument(
+        "--minutes", type=positive_minutes, metavar="M", help="time budget: no scan is begun that would exceed it"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
         "--views",
@@ -43,7 +46,7 @@ def add_evaluate_command(commands: Any) -> None:
         help="number of rotated views of every model (default: 10, or 1 for models that were taught no quarter turns)",
     )
     parser.add_argument("--whole-volume", action="store_true", help="look everywhere, without finding the ears first")
-    parser.add_argument("--drawn", type=Path, metavar="DIR", help="folder of drawn scans (default: DIR/drawn)")
+    parser.add_argument("--drawn", type=given_path, metavar="DIR", help="folder of drawn scans (default: DIR/drawn)")
     parser.set_defaults(handler=run_evaluate_command)
 
 
@@ -56,9 +59,14 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="models to be judged on given cases: names, or folders such as a run's best/NAME",
     )
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder of the evaluation")
     parser.add_argument(
-        "--models", type=Path, metavar="DIR", help="folder of the models and the locator (default: the shipped ones)"
+        "-o", "--output", required=True, type=given_path, metavar="DIR", help="folder of the evaluation"
+    )
+    parser.add_argument(
+        "--models",
+        type=given_path,
+        metavar="DIR",
+        help="folder of the models and the locator (default: the shipped ones)",
     )
     parser.add_argument("--quick", action="store_true", help="with --card: six scans instead of about a hundred")
     parser.add_argument(
@@ -71,7 +79,7 @@ def _add_cases(parser: argparse.ArgumentParser) -> None:
         "--case",
         nargs="+",
         action="append",
-        type=Path,
+        type=given_path,
         default=[],
         metavar="FILE",
         help="SCAN LABELS [LANDMARKS]: a labelled scan; may be given several times",
@@ -80,7 +88,7 @@ def _add_cases(parser: argparse.ArgumentParser) -> None:
         "--anatomy",
         nargs="+",
         action="append",
-        type=Path,
+        type=given_path,
         default=[],
         metavar="FILE",
         help="LABYRINTH LANDMARKS [TISSUES]: surface or label map to be scanned; may be given several times",
@@ -94,7 +102,7 @@ def _add_cases(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         nargs="+",
-        type=Path,
+        type=given_path,
         default=[],
         metavar="MANIFEST",
         help="data sets that the trainer takes (manifest or folder of HDF5 files), judged on the region round each "
@@ -149,7 +157,6 @@ def run_evaluate_command(chosen: argparse.Namespace, judge: Callable | None = No
 
 
 def _evaluated(chosen: argparse.Namespace, judge: Callable | None) -> int:
-    check_arguments(chosen)
     from InnerEarAILib.evaluation.evaluate import evaluate, judged_model
     from InnerEarAILib.evaluation.held_out import held_out
     from InnerEarAILib.evaluation.manifest_cases import is_data_set
@@ -157,7 +164,11 @@ def _evaluated(chosen: argparse.Namespace, judge: Callable | None) -> int:
     from InnerEarAILib.evaluation.report import write_report
     from InnerEarAILib.inference.device import DeviceError, choose_device
     from InnerEarAILib.model_store import find_card
+    from InnerEarAILib.result_files import check_folder
 
+    check_arguments(chosen)
+    for folder in filter(None, (chosen.output, chosen.drawn)):
+        check_folder(folder)
     cards = [find_card(name, chosen.models) for name in ([chosen.card] if chosen.card else chosen.model)]
     try:
         device = str(choose_device(chosen.device))
@@ -245,6 +256,8 @@ def check_arguments(chosen: argparse.Namespace) -> None:
     elif chosen.contrast != "own" or chosen.pool:
         name = "--pool" if chosen.pool else "--contrast"
         raise InputError(f"{name} goes with data sets of the trainer alone (--data).")
+    if chosen.scanner and not chosen.anatomy:
+        raise InputError("--scanner goes with --anatomy alone: other scans have been through one.")
     for files in chosen.case:
         if len(files) not in (2, 3):
             raise InputError(f"--case takes SCAN LABELS [LANDMARKS], got {len(files)} files.")

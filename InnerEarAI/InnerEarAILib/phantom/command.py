@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from InnerEarAILib.argument_types import given_path, positive_number, whole_number
 from InnerEarAILib.failures import EXIT_BAD_INPUT, EXIT_DONE
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.phantom.scanner import SCANNER_KINDS
@@ -44,10 +45,12 @@ def add_phantom_command(commands: Any) -> None:
         "one ear, which train and evaluate take as --data.",
         epilog="Exit codes: 0 done, 1 unexpected error or not enough memory, 2 bad input or arguments, 130 cancelled.",
     )
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder for the phantoms")
-    parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="seed of the first phantom; default 0")
+    parser.add_argument("-o", "--output", required=True, type=given_path, metavar="DIR", help="folder for the phantoms")
     parser.add_argument(
-        "--count", type=_positive, default=1, metavar="N", help="how many, with rising seeds; default 1"
+        "--seed", type=whole_number, default=0, metavar="N", help="seed of the first phantom; default 0"
+    )
+    parser.add_argument(
+        "--count", type=positive_number, default=1, metavar="N", help="how many, with rising seeds; default 1"
     )
     parser.add_argument("--scanner", choices=SCANNER_KINDS, default="multi_slice", help="default: multi_slice")
     parser.add_argument("--state", choices=STATES, default="fresh", help="how the specimen was kept; default: fresh")
@@ -63,15 +66,18 @@ def add_phantom_command(commands: Any) -> None:
     parser.add_argument("--electrode", action="store_true", help="with a cochlear implant's electrode")
     parser.add_argument(
         "--labyrinth",
-        type=Path,
+        type=given_path,
         metavar="FILE",
         help="take this labyrinth: surface (.ply, .stl, .vtk; its parts stay unknown) or label map, LPS mm",
     )
     parser.add_argument(
-        "--landmarks", type=Path, metavar="FILE", help="its landmarks: .mrk.json, .fcsv, or JSON by name"
+        "--landmarks", type=given_path, metavar="FILE", help="its landmarks: .mrk.json, .fcsv, or JSON by name"
     )
     parser.add_argument(
-        "--tissues", type=Path, metavar="FILE", help="JSON that says what each label of a temporal bone's label map is"
+        "--tissues",
+        type=given_path,
+        metavar="FILE",
+        help="JSON that says what each label of a temporal bone's label map is",
     )
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N; default: cpu")
     parser.set_defaults(handler=run_phantom_command)
@@ -152,17 +158,3 @@ def _unmarked(landmarks: Path) -> list[str]:
     except InputError:  # it defines none
         marked = {}
     return [name for name in LANDMARK_NAMES if name not in marked]
-
-
-def _whole(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = _whole(text)
-    if number == 0:
-        raise argparse.ArgumentTypeError("there is nothing to draw")
-    return number

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from InnerEarAILib import __version__
+from InnerEarAILib.argument_types import given_path, positive_minutes
 from InnerEarAILib.failures import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE
 from InnerEarAILib.saying import say
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from InnerEarAILib.model_card import ModelCard
     from InnerEarAILib.training.configuration import TrainingConfig
@@ -42,16 +44,16 @@ def add_train_command(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
     parser.add_argument("--from", dest="begin_with", metavar="MODEL", help="begin with the weights of a model: its "
                         "name in the store, or its folder")  # fmt: skip
-    parser.add_argument("--minutes", type=float, metavar="M", help="time budget; the schedules end with it")
+    parser.add_argument("--minutes", type=positive_minutes, metavar="M", help="time budget; the schedules end with it")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    parser.add_argument("-o", "--output", type=Path, metavar="RUN", help="run folder (default: runs/NAME, with "
+    parser.add_argument("-o", "--output", type=given_path, metavar="RUN", help="run folder (default: runs/NAME, with "
                         "--fold runs/NAME-foldN; of RUN/configuration.toml with --resume: RUN)")  # fmt: skip
-    parser.add_argument("--data", type=Path, metavar="MANIFEST", help="labelled scans to train on: a manifest, or a "
-                        "folder of HDF5 files, whose voxels then count as 0.099 mm wide")  # fmt: skip
+    parser.add_argument("--data", type=given_path, metavar="MANIFEST", help="labelled scans to train on: a manifest, "
+                        "or a folder of HDF5 files, whose voxels then count as 0.099 mm wide")  # fmt: skip
     parser.add_argument("--fold", type=int, metavar="N", help="which fold of the labelled scans (default: 1)")
-    parser.add_argument("--anatomies", type=Path, metavar="DIR", help="folder of drawn anatomies, or of the prepared "
-                        "scans of --data, which folds trained one after the other can share (default: RUN/anatomies or "
-                        "RUN/scans)")  # fmt: skip
+    parser.add_argument("--anatomies", type=given_path, metavar="DIR", help="folder of drawn anatomies, or of the "
+                        "prepared scans of --data, which folds trained one after the other can share (default: "
+                        "RUN/anatomies or RUN/scans)")  # fmt: skip
     parser.set_defaults(handler=run_train_command)
 
 
@@ -75,7 +77,7 @@ def run_train_command(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> None:
     from InnerEarAILib.inference.device import choose_device
-    from InnerEarAILib.model_store import find_card
+    from InnerEarAILib.model_store import find_card, load_network
     from InnerEarAILib.training.configuration import (
         ConfigurationError,
         as_configuration_errors,
@@ -85,6 +87,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from InnerEarAILib.training.data_source import open_data, with_manifest
     from InnerEarAILib.training.processes import own_device, started_processes
     from InnerEarAILib.training.run_folder import make_folder, write_configuration, write_run
+    from InnerEarAILib.training.trainer import check_beginning
 
     with as_configuration_errors():
         config = with_manifest(read_configuration(arguments.configuration), arguments.data, arguments.fold)
@@ -95,6 +98,9 @@ def _train(arguments: argparse.Namespace) -> None:
     folder = arguments.output or _default_folder(arguments, config)
     _check_run(arguments, config, folder)
     begun_with = find_card(arguments.begin_with) if arguments.begin_with else None
+    if begun_with:
+        trained = load_network(begun_with, device)
+        check_beginning(trained, config.network, _version(begun_with))
     make_folder(folder)
     anatomies = arguments.anatomies or _kept_anatomies(arguments, folder)
     prepared = anatomies or folder / ("scans" if config.data.get("kind") == "manifest" else "anatomies")
@@ -110,7 +116,7 @@ def _train(arguments: argparse.Namespace) -> None:
         if arguments.resume:
             trainer.resume()
         if begun_with:
-            _begin_with(trainer, begun_with, data, tell)
+            _begin_with(trainer, begun_with, trained, data, tell)
         if processes.leads:
             write_configuration(folder, table)
             first = _version(begun_with) if begun_with else None
@@ -146,13 +152,14 @@ def _trainer(
     )
 
 
-def _begin_with(trainer: Trainer, card: ModelCard, data: TrainingData, tell: Callable[[str], None]) -> None:
+def _begin_with(
+    trainer: Trainer, card: ModelCard, trained: nn.Module, data: TrainingData, tell: Callable[[str], None]
+) -> None:
     """Gives the network the weights of a model, and says where these have seen scans that are held out now."""
-    from InnerEarAILib.model_store import load_network
     from InnerEarAILib.training.seen_scans import SeenScans
 
     seen = SeenScans.of_figures(card.figures)
-    trainer.begin_with(load_network(card, trainer.device), _version(card), seen)
+    trainer.begin_with(trained, _version(card), seen)
     if known := data.seen.validated.shared(seen.taught):
         tell(f"{card.name} was trained on {known} of the scans that are held out: they flatter it.")
 

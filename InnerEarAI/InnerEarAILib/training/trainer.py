@@ -87,6 +87,20 @@ Export = Callable[[nn.Module, str, RunState, ValidationFigures], None]
 """Writes a model folder: (network, "last" or "best", where the run stands, figures)."""
 
 
+def check_beginning(trained: nn.Module, network: Any, name: str) -> None:
+    """Makes sure that a network of this configuration can begin with the weights of a trained one.
+
+    Raises:
+        ConfigurationError: it is another network; `name` is what the sentence calls the trained one.
+    """
+    finer = isinstance(trained, DualHeadUNet) and differs_by_subvoxels(network, trained.config)
+    if trained.config != network and not finer:
+        raise ConfigurationError(
+            f"{name} is another network than this configuration describes; give the configuration its [network], "
+            "or that with a subvoxel_factor."
+        )
+
+
 class Trainer:
     """One run.
 
@@ -176,15 +190,11 @@ class Trainer:
         Raises:
             ConfigurationError: if it is another network.
         """
+        check_beginning(trained, self.config.network, name)
         if trained.config == self.config.network:
             self.network.load_state_dict(trained.state_dict())
-        elif isinstance(trained, DualHeadUNet) and differs_by_subvoxels(self.config.network, trained.config):
-            begin_with_subvoxels(self.network, trained)
         else:
-            raise ConfigurationError(
-                f"{name} is another network than this configuration describes; give the configuration its [network], "
-                "or that with a subvoxel_factor."
-            )
+            begin_with_subvoxels(self.network, trained)
         self.average.network.load_state_dict(self.network.state_dict())
         self.state.begun_with, self.state.seen_before = name, seen.figures() if seen else {}
 
