@@ -147,7 +147,10 @@ def write_results(scan_result: ScanResult, directory: Path, name: str, overwrite
     made = _make_folder(directory)
     try:
         with replacing_set(directory, result_file_names(name)) as new:
-            _write_set(scan_result, new, name)
+            try:
+                _write_set(scan_result, new, name)
+            except InputError as error:  # it names the folder where the files are made
+                raise InputError(str(error).replace(str(new), str(directory))) from error
     except BaseException as error:
         for folder in reversed(made):
             with suppress(OSError):  # no longer empty: someone else works there too

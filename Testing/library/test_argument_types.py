@@ -1,13 +1,11 @@
 """Arguments of all commands that are no path, number or time end in one sentence in plain words."""
 
-import io
 import subprocess
 import sys
 
 import pytest
 
-from InnerEarAILib import cli, standard_streams
-from InnerEarAILib.phantom import phantom
+from InnerEarAILib import cli, saying
 
 COMMANDS_WITH_OUTPUT = {
     "segment": ["scan.nrrd"],
@@ -36,6 +34,7 @@ def test_an_empty_output_is_not_the_current_folder(command, capsys, tmp_path, mo
         (["benchmark", "-o", "b", "--runs", "x"], "“x” is no whole number"),
         (["train", "clinical", "-o", "r", "--minutes", "nan"], "nan is not a positive number of minutes"),
         (["train", "clinical", "-o", "r", "--minutes", "inf"], "inf is not a positive number of minutes"),
+        (["train", "clinical", "-o", "r", "--minutes", "-1"], "-1 is not a positive number of minutes"),
         (["evaluate", "--card", "clinical", "-o", "e", "--minutes", "an hour"], "“an hour” is no number"),
     ],
 )
@@ -50,11 +49,11 @@ def test_what_is_no_number_is_told_in_plain_words(arguments, words, capsys, tmp_
 
 def test_a_closed_pipe_does_not_end_the_work(tmp_path):
     script = (
-        "import sys; from InnerEarAILib.standard_streams import say\n"
+        "import sys; from InnerEarAILib.saying import say\n"
         "for _ in range(3): say('a line', sys.stdout)\n"
         f"open({str(tmp_path / 'done')!r}, 'w').close()"
     )
-    library = standard_streams.__file__.rsplit("InnerEarAILib", 1)[0]
+    library = saying.__file__.rsplit("InnerEarAILib", 1)[0]
     child = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={"PYTHONPATH": library}
     )
@@ -63,27 +62,6 @@ def test_a_closed_pipe_does_not_end_the_work(tmp_path):
     child.stderr.close()
     assert (child.wait(timeout=60), error) == (0, b"")
     assert (tmp_path / "done").exists()
-
-
-class Closed(io.StringIO):
-    """Standard output whose reader has gone."""
-
-    def write(self, _):
-        raise BrokenPipeError
-
-
-def test_phantoms_are_drawn_to_the_end_though_nobody_reads_their_names(tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(phantom, "draw_phantom", lambda seed, options, device: seed)
-    monkeypatch.setattr(phantom, "write_phantom", lambda folder, seed: drawn.append(seed) or [folder / f"{seed}.nrrd"])
-    monkeypatch.setattr(sys, "stdout", Closed())
-    assert cli.main(["phantom", "-o", str(tmp_path), "--count", "3"]) == 0
-    assert drawn == [0, 1, 2]
-
-
-def test_variations_are_listed_though_nobody_reads_them(monkeypatch):
-    monkeypatch.setattr(sys, "stdout", Closed())
-    assert cli.main(["ablate", "--list"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -119,3 +97,10 @@ def test_scanners_are_refused_where_nothing_is_to_be_scanned(tmp_path, capsys):
     scans = ["--case", str(tmp_path / "scan.nrrd"), str(tmp_path / "labels.nrrd")]
     assert cli.main(["evaluate", "--model", "clinical", *scans, "--scanner", "micro", "-o", str(tmp_path / "e")]) == 2
     assert "--scanner goes with --anatomy alone" in capsys.readouterr().err
+
+
+def test_a_test_set_that_is_not_there_is_said_before_phantoms_are_drawn(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("InnerEarAILib.evaluation.phantom_set.draw_phantom_set", None)
+    missing = str(tmp_path / "nothere.toml")
+    assert cli.main(["ablate", "--test", missing, "--device", "cpu", "-o", str(tmp_path / "a")]) == 2
+    assert "nothere.toml cannot be read" in capsys.readouterr().err

@@ -423,3 +423,13 @@ def test_damaged_or_foreign_result_is_refused(tmp_path):
     np.savez(path, grid=np.array([object()]), record=np.frombuffer(b"{}", np.uint8))
     with pytest.raises(ValueError, match=r"."):
         read_scan_result(path)
+
+
+def test_a_full_disk_is_told_by_the_folder_that_was_asked_for(tmp_path, monkeypatch):
+    def fails(path, _):
+        raise InputError(f"{path.name} cannot be written to {path.parent} (No space left on device).")
+
+    monkeypatch.setattr(result_files, "write_json", fails)
+    with pytest.raises(InputError) as caught:
+        write_results(scan_result(both_ears()), tmp_path, "scan")
+    assert str(caught.value) == f"scan_result.json cannot be written to {tmp_path} (No space left on device)."

@@ -343,7 +343,6 @@ def test_name_that_is_no_configuration_lists_those_there_are():
     ("arguments", "words"),
     [
         (["silver"], "none of that name"),
-        (["clinical", "--minutes", "-1"], "--minutes must be positive"),
         (["clinical", "--fold", "1"], "--fold needs a data set"),
         (["gold", "--data", "nowhere.toml"], "nowhere.toml cannot be read"),
         (["gold", "--device", "abacus"], "abacus"),

@@ -90,6 +90,7 @@ def _ablated(chosen: argparse.Namespace) -> list[str]:
     from InnerEarAILib.evaluation.ablation import AblationPlan, ablate, told_from_base
     from InnerEarAILib.evaluation.ablation_report import failures, write_ablation_report
     from InnerEarAILib.evaluation.catalogue import BASE, variation, variations_of
+    from InnerEarAILib.evaluation.manifest_cases import data_set_recipes
     from InnerEarAILib.inference.device import choose_device
     from InnerEarAILib.training.configuration import as_configuration_errors, configuration_of, read_table
     from InnerEarAILib.volume import InputError
@@ -102,6 +103,7 @@ def _ablated(chosen: argparse.Namespace) -> list[str]:
     names = chosen.only or [BASE, *(one.name for one in variations_of(widths))]
     variations = [variation(name, widths) for name in names]
     device = str(choose_device(chosen.device))
+    data_set_recipes(*chosen.test)  # what is wrong with them is said before anything is drawn
     data = chosen.data or _drawn_set(chosen.output, table)
     judged = (chosen.views, chosen.contrast)
     plan = AblationPlan(table, data, tuple(chosen.test), chosen.folds, chosen.budget, device, *judged)

@@ -79,7 +79,6 @@ def _train(arguments: argparse.Namespace) -> None:
     from InnerEarAILib.inference.device import choose_device
     from InnerEarAILib.model_store import find_card, load_network
     from InnerEarAILib.training.configuration import (
-        ConfigurationError,
         as_configuration_errors,
         read_configuration,
         read_table,
@@ -92,8 +91,6 @@ def _train(arguments: argparse.Namespace) -> None:
     with as_configuration_errors():
         config = with_manifest(read_configuration(arguments.configuration), arguments.data, arguments.fold)
     table = _complete(read_table(arguments.configuration), config)
-    if arguments.minutes is not None and arguments.minutes <= 0:
-        raise ConfigurationError(f"--minutes must be positive, got {arguments.minutes:g}.")
     device = choose_device(own_device(arguments.device))
     folder = arguments.output or _default_folder(arguments, config)
     _check_run(arguments, config, folder)
