@@ -104,3 +104,10 @@ def test_a_test_set_that_is_not_there_is_said_before_phantoms_are_drawn(tmp_path
     missing = str(tmp_path / "nothere.toml")
     assert cli.main(["ablate", "--test", missing, "--device", "cpu", "-o", str(tmp_path / "a")]) == 2
     assert "nothere.toml cannot be read" in capsys.readouterr().err
+
+
+def test_a_locator_is_not_timed_as_a_segmenter(tmp_path, capsys):
+    chosen = ["--model", "locator", "--scan", "crop-50mm", "--device", "cpu", "-o", str(tmp_path / "b")]
+    assert cli.main(["benchmark", *chosen]) == 2
+    assert "The model locator is a locator" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,8 @@ import slicer
 import slicer.util
 
 from InnerEarAILib import landmark_files
+from InnerEarAILib.panel.run_record import latest_run
+from InnerEarAILib.panel.saving import save_run
 from panel.driving import add_ears, save_into
 
 
@@ -42,6 +44,15 @@ def test_saving_twice_asks_before_it_replaces(segmented, tmp_path, monkeypatch):
     segmented.widget.ui.saveButton.click()
     assert json.loads((tmp_path / "CT_result.json").read_text())["ears"]
     assert len(asked) == 2
+    assert asked[0].startswith("CT_labyrinth.seg.nrrd and others")
+
+
+def test_saving_twice_from_the_console_says_what_to_do(segmented, tmp_path):
+    record = latest_run(slicer.mrmlScene, slicer.util.getNode("CT"))
+    save_run(record, tmp_path, "CT")
+    with pytest.raises(FileExistsError, match="give another name or folder, or allow overwriting"):
+        save_run(record, tmp_path, "CT")
+    save_run(record, tmp_path, "CT", overwrite=True)
 
 
 def test_saving_where_nothing_can_be_written_says_so(segmented, tmp_path, monkeypatch):

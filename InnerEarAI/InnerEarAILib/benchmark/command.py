@@ -76,6 +76,8 @@ def run_benchmark_command(chosen: argparse.Namespace) -> int:
         raise InputError(str(error)) from error
     if chosen.agreement:
         return _measure_agreement(chosen, card)
+    if card.role != "segmenter":
+        raise InputError(f"The model {card.name} is a {card.role}; choose one that draws the labyrinth.")
     return _measure_speed(chosen, card, models, device)
 
 

@@ -271,7 +271,7 @@ class Panel:
             try:
                 files = save_run(record, Path(folder), name)
             except FileExistsError as existing:
-                question = _("{file} and others are there already. Replace them?").format(file=existing)
+                question = _("{file} and others are there already. Replace them?").format(file=existing.filename)
                 if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Replace files?")):
                     return
                 files = save_run(record, Path(folder), name, overwrite=True)

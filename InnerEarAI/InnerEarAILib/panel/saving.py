@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def save_run(record: RunRecord, directory: Path, name: str, overwrite: bool = Fa
         overwrite: whether the files of an earlier run of that name may go, all of them.
 
     Raises:
-        FileExistsError: there are such files; its message names one.
+        FileExistsError: there are such files; its `filename` is one of them.
         InputError: they cannot be written; the files are as they were.
     """
     name = "".join(letter if letter.isalnum() or letter in "-_ ." else "_" for letter in name).strip(" .") or "scan"
@@ -38,7 +39,8 @@ def save_run(record: RunRecord, directory: Path, name: str, overwrite: bool = Fa
     possible = (*result_file_names(name), uncertainty)
     existing = [file for file in possible if (directory / file).exists()]
     if existing and not overwrite:
-        raise FileExistsError(existing[0])
+        reason = _("there are results of this name; give another name or folder, or allow overwriting")
+        raise FileExistsError(errno.EEXIST, reason, existing[0])
     mark_corrections(record)
     stored_before = {file: _stored(node) for file, node in nodes.items()}
     try:
