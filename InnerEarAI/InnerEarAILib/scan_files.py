@@ -264,6 +264,8 @@ def _check_header(path: Path, suffix: str) -> bool:
     """
     header, _ = read_header(path, _HEADER_ENDS[suffix])
     if suffix in (".nrrd", ".nhdr"):
+        if re.search(rb"(?mi)^encoding:[ \t]*(bzip2|bz2)\b", header):
+            raise InputError(f"{path.name} is compressed by bzip2, which is not read here; save it compressed by gzip.")
         given = re.search(rb"(?m)^(space directions|spacings):", header)
         unclear = re.search(rb"(?m)^space directions:.*\bnone\b", header) and b"dimension: 3" in header
         unclear = unclear or re.search(rb"(?mi)^(space directions|spacings):.*\bnan\b", header)

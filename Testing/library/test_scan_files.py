@@ -158,6 +158,11 @@ def segmentation_file(path):
 SHEAR = struct.pack("<2h", 0, 1) + bytes(24) + struct.pack("<12f", 1, 0.3, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0)
 
 BAD_FILES = {
+    "compressed by bzip2": (
+        "scan.nrrd",
+        lambda p: with_header(p, rb"encoding: \w+", b"encoding: bzip2"),
+        "is compressed by bzip2",
+    ),
     "missing": ("no.nrrd", lambda p: p, "no file or folder"),
     "unknown format": ("scan.stl", text_file, "no known format"),
     "no format": ("scan", text_file, "no known format"),
