@@ -38,6 +38,17 @@ def test_overconfidence_shows(seed):
     assert all(label.wrong > 1.2 * label.expected for label in classes[:-1] if label.voxels > 1000)
 
 
+@given(SEEDS, st.sampled_from((np.float16, np.float32, np.float64)))
+def test_the_deviation_of_a_label_is_that_between_the_views_and_within_them(seed, dtype):
+    views = np.random.default_rng(seed).random((10, 4, 5)).astype(dtype)
+    mean = views.mean(0, dtype=np.float64).astype(dtype)
+    deviation = label_deviation(mean)
+    assert deviation.dtype == np.float32
+    exact = views.astype(np.float64)
+    total = exact.var(0) + (exact * (1 - exact)).mean(0)
+    np.testing.assert_allclose(deviation, np.sqrt(total), atol=2e-3 if dtype is np.float16 else 1e-6)
+
+
 @given(st.floats(0, 1))
 def test_the_expected_share_is_that_of_the_less_likely_label(probability):
     deviation = np.sqrt(np.float64(probability) * (1 - probability))

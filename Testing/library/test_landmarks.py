@@ -62,10 +62,29 @@ def test_a_peak_on_the_border_stays_on_its_voxel(corner):
     np.testing.assert_allclose(decode_heatmap(heatmap).index_kji, corner, atol=1e-3)
 
 
-def test_a_map_without_a_gaussian_keeps_whole_voxels():
-    heatmap = np.full(SHAPE, -1.0)
+@pytest.mark.parametrize("background", [-1.0, 0.0])
+def test_a_map_without_a_gaussian_keeps_whole_voxels(background):
+    heatmap = np.full(SHAPE, background)
     heatmap[4, 5, 6] = 1.0
     np.testing.assert_array_equal(decode_heatmap(heatmap).index_kji, [4, 5, 6])
+
+
+def test_a_comb_has_no_peak_below_the_voxel():
+    heatmap = np.full(SHAPE, -1.0)
+    heatmap[4, 5, 4:9] = 0.9, 0.01, 1.0, 0.02, 0.99  # its parabola is open upwards
+    np.testing.assert_array_equal(decode_heatmap(heatmap).index_kji, [4, 5, 6])
+
+
+@given(st.integers(0, 2), st.sampled_from((-1, 1)))
+def test_the_refinement_looks_at_two_voxels_on_each_side(axis, side):
+    centre = np.array([8, 9, 10])
+    heatmap = encode_heatmap(centre, SHAPE, 1.0, 3.0)
+    for away, counts in ((1, True), (2, True), (3, False)):
+        disturbed = heatmap.copy()
+        place = centre.copy()
+        place[axis] += away * side
+        disturbed[tuple(place)] *= 0.5
+        assert np.allclose(decode_heatmap(disturbed).index_kji, centre, atol=1e-4) != counts
 
 
 @pytest.mark.parametrize("spread", [0, -1])

@@ -218,7 +218,7 @@ def test_a_head_mirrored_front_to_back_is_noticed(head):
     volume, _ = head
     mirrored = Volume(np.ascontiguousarray(volume.voxels[:, ::-1]), volume.affine_lps)
     result = segment(mirrored, SegmenterOptions(preset="fast"))
-    assert all(any("mirrored" in flag for flag in ear.quality.flags) for ear in result.ears)
+    assert [any("mirrored" in flag for flag in ear.quality.flags) for ear in result.ears] == [True, True]
 
 
 def test_asking_for_the_wrong_ear_is_noticed(straight):

@@ -85,7 +85,8 @@ def test_crop_keeps_every_voxel_at_its_place(matrix, one, other):
 def test_crop_beyond_the_volume_is_cut_at_its_border(start, stop):
     volume = noisy_scan()
     cropped = volume.crop(start, stop)
-    assert all(n <= m for n, m in zip(cropped.voxels.shape, SHAPE, strict=True))
+    first_inside, end_inside = np.clip(start, 0, SHAPE), np.clip(stop, 0, SHAPE)
+    assert cropped.voxels.shape == tuple(np.maximum(end_inside - first_inside, 0))
     if cropped.voxels.size:
         first = np.rint(volume.grid.to_indices(cropped.grid.origin_lps)).astype(int)[::-1]
         np.testing.assert_array_equal(
