@@ -65,9 +65,10 @@ def test_batch_and_channels_turn_alike():
         assert torch.equal(view.apply(tiles)[1, 2], view.apply(tiles[1, 2]))
 
 
-def test_only_cubes_can_be_turned():
+@pytest.mark.parametrize("shape", [(1, 1, 4, 4, 5), (4, 5, 4), (4, 4, 5, 4), (5, 4, 4), (4, 4)])
+def test_only_cubes_can_be_turned(shape):
     with pytest.raises(ValueError, match="cubic"):
-        TTA_VIEWS[1].apply(torch.zeros(1, 1, 4, 4, 5))
+        TTA_VIEWS[1].apply(torch.zeros(shape))
 
 
 def test_views_are_ten_or_one():

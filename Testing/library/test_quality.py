@@ -69,7 +69,7 @@ def test_a_room_may_be_asked_for_along_each_axis():
 @pytest.mark.parametrize(("room_mm", "expected"), [(0.3, True), (1.0, False)])
 def test_the_end_of_a_round_field_is_an_end_too(room_mm, expected):
     shape = ball(radius_mm=3.0)
-    grid = grid_round((0, 0, 0), (0.2, 0.2, 0.2), (60, 60, 60))
+    grid = grid_round((0, 0, 0), (0.2, 0.2, 0.2), (16, 16, 16))
     places = grid.to_lps(np.stack(np.indices(grid.shape)[::-1], -1))
     field = Volume(np.hypot(places[..., 0], places[..., 1]) < 3.0 + room_mm, grid.affine_lps)
     assert is_beside_unmeasured(shape, field, 0.6) is expected
