@@ -111,6 +111,12 @@ def test_a_landmark_does_not_make_a_cavity_far_off_a_part_of_the_ear():
     assert not mask[24:].any()
 
 
+def test_a_toss_up_is_labyrinth():
+    probability = np.linspace(0, 1, 5, dtype=np.float32).reshape(1, 1, 5)
+    mask = labyrinth_mask(Volume(probability, GRID.affine_lps), largest_region=False).voxels
+    np.testing.assert_array_equal(mask.ravel(), [0, 0, 1, 1, 1])
+
+
 def test_an_empty_map_gives_an_empty_mask():
     empty = Volume(np.zeros(GRID.shape, np.float32), GRID.affine_lps)
     assert labyrinth_mask(empty, largest_region=True).voxels.sum() == 0
@@ -139,6 +145,22 @@ def test_views_that_disagree_cost_confidence():
     assert unsure.confidence < 0.2 < 0.9 < sure.confidence
 
 
+def test_a_scatter_of_one_millimetre_halves_the_confidence():
+    indices = np.full((3, 3), 12.0)
+    two_voxels = np.array([2.0, 0, 0])
+    views = [peaks_at(indices + shift) for shift in (two_voxels, -two_voxels)]
+    landmark = landmark_results(heatmaps_at(indices, 0.8 * AMPLITUDE), views, GRID, AMPLITUDE)[0]
+    assert landmark.scatter_mm == pytest.approx(1.0)
+    assert landmark.confidence == pytest.approx(0.8 / 2, rel=1e-5)
+
+
+def test_a_peak_above_the_trained_amplitude_is_no_more_than_sure():
+    indices = np.full((3, 3), 12.0)
+    landmark = landmark_results(heatmaps_at(indices, 2 * AMPLITUDE), [peaks_at(indices)], GRID, AMPLITUDE)[0]
+    assert landmark.confidence == 1.0
+    assert landmark.scatter_mm is None  # a single view
+
+
 def test_one_view_that_is_lost_costs_no_confidence():
     indices = np.full((3, 3), 12.0)
     agreeing = [peaks_at(indices) for _ in range(9)]
@@ -152,9 +174,11 @@ def test_one_view_that_is_lost_costs_no_confidence():
 def test_a_flat_heatmap_gives_no_position_rather_than_a_wrong_one():
     heatmaps = heatmaps_at(np.full((3, 3), 12.0))
     heatmaps[1] *= 0.04
+    heatmaps[2] *= -1
     results = landmark_results(heatmaps, [], GRID, AMPLITUDE)
-    assert results[1].position_lps is None
-    assert results[1].confidence == 0
+    for flat in results[1:]:
+        assert flat.position_lps is None
+        assert flat.confidence == 0
     assert results[0].position_lps is not None
 
 

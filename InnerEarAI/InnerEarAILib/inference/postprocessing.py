@@ -167,7 +167,7 @@ def landmark_results(
     results = []
     for channel, name in enumerate(LANDMARK_NAMES):
         peak = decode_heatmap(heatmaps[channel])
-        height = max(0.0, peak.height / amplitude)
+        height = peak.height / amplitude
         position_lps = grid.to_lps(peak.index_kji[::-1])
         scatter_mm = _scatter_mm(position_lps, [view[channel] for view in peaks], grid)
         if height < LEAST_PEAK:
