@@ -73,7 +73,12 @@ def test_the_end_of_a_round_field_is_an_end_too(room_mm, expected):
     places = grid.to_lps(np.stack(np.indices(grid.shape)[::-1], -1))
     field = Volume(np.hypot(places[..., 0], places[..., 1]) < 3.0 + room_mm, grid.affine_lps)
     assert is_beside_unmeasured(shape, field, 0.6) is expected
-    assert not is_beside_unmeasured(shape, field.with_voxels(np.ones(grid.shape, bool)), 0.6)
+
+
+def test_a_scan_that_is_all_measured_has_no_end_within():
+    grid = grid_round((0, 0, 0), (0.5, 0.5, 0.5), (20, 20, 20))
+    corner = Volume(np.ones((2, 2, 2), np.uint8), grid.affine_lps)
+    assert not is_beside_unmeasured(corner, Volume(np.ones(grid.shape, bool), grid.affine_lps), 0.6)
 
 
 def test_landmarks_without_values_of_the_scan_are_named():
@@ -131,13 +136,59 @@ def test_what_is_unusual_is_said(change, words):
     assert any(words in flag for flag in flags), flags
 
 
+def apart(first, second, distance_mm, confidence=0.9):
+    """These two landmarks at a distance; the third was not found."""
+    places = {first: np.zeros(3), second: np.array([0.6, -0.8, 0.0]) * distance_mm}
+    return tuple(
+        LandmarkResult(name, places.get(name), confidence if name in places else 0.0, 0.1) for name in LANDMARK_NAMES
+    )
+
+
+# Stebani et al. 2023, data sets A, B, O, W and G: mean and SD.
+DISTANCES_MM = {
+    ("helicotrema", "oval window"): (6.72, 0.55),
+    ("helicotrema", "round window"): (7.06, 0.55),
+    ("oval window", "round window"): (2.93, 0.22),
+}
+
+
 @pytest.mark.parametrize("deviations", [-3.1, -2.9, 2.9, 3.1])
-def test_what_lies_three_deviations_off_is_unusual(deviations):
-    mean_mm, deviation_mm = 6.72, 0.55
-    towards = RIGHT_EAR["helicotrema"] / np.linalg.norm(RIGHT_EAR["helicotrema"])
-    ear = RIGHT_EAR | {"helicotrema": towards * (mean_mm + deviations * deviation_mm)}
-    flags = assess(ball_with_canals(), found(ear), None, "right", None).flags
-    assert any("distance helicotrema–oval window" in flag for flag in flags) == (abs(deviations) > 3)
+@pytest.mark.parametrize("pair", DISTANCES_MM)
+def test_what_lies_three_deviations_off_is_unusual(pair, deviations):
+    mean_mm, deviation_mm = DISTANCES_MM[pair]
+    ear = apart(*pair, mean_mm + deviations * deviation_mm)
+    flags = assess(ball(), ear, None, "right", None).flags
+    assert any(f"distance {'–'.join(pair)}" in flag for flag in flags) == (abs(deviations) > 3)
+
+
+@pytest.mark.parametrize("deviations", [-6.1, -5.9, 5.9, 6.1])
+@pytest.mark.parametrize("pair", DISTANCES_MM)
+def test_what_lies_six_deviations_off_is_no_ear(pair, deviations):
+    mean_mm, deviation_mm = DISTANCES_MM[pair]
+    ear = apart(*pair, mean_mm + deviations * deviation_mm)
+    assert is_inner_ear(ear, ball_with_canals()) == (abs(deviations) < 6)
+
+
+@pytest.mark.parametrize("deviations", [-3.1, -2.9, 2.9, 3.1])
+def test_a_volume_three_deviations_off_is_unusual(deviations):
+    voxels = np.zeros((20, 20, 20), np.uint8)
+    voxels.ravel()[: round((187.7 + deviations * 24.4) / 0.5**3)] = 1
+    flags = assess(Volume(voxels, np.diag([0.5, 0.5, 0.5, 1])), found(RIGHT_EAR), None, "right", None).flags
+    assert any("volume of the labyrinth" in flag for flag in flags) == (abs(deviations) > 3)
+
+
+@pytest.mark.parametrize(("confidence", "is_mentioned"), [(0.24, True), (0.25, False)])
+def test_a_landmark_is_uncertain_below_a_quarter(confidence, is_mentioned):
+    ear = apart("helicotrema", "oval window", 6.7, confidence)
+    flags = " ".join(assess(ball_with_canals(), ear, None, "right", None).flags)
+    assert (f"helicotrema is uncertain (confidence {confidence:.2f})" in flags) == is_mentioned
+    assert ("check the side" in flags) == is_mentioned
+    assert is_inner_ear(ear, ball()) != is_mentioned  # without a canal
+
+
+@pytest.mark.parametrize(("confidence", "expected"), [(0.09, False), (0.1, True)])
+def test_beside_a_canal_landmarks_count_from_a_tenth(confidence, expected):
+    assert is_inner_ear(apart("oval window", "round window", 2.9, confidence), ball_with_canals()) is expected
 
 
 @pytest.mark.parametrize(
@@ -177,12 +228,23 @@ def test_distances_leave_out_what_was_not_found():
     assert list(landmark_distances(landmarks)) == ["helicotrema–oval window"]
 
 
-def test_the_centre_of_mass_is_in_physical_space():
-    volume = ball()
-    shifted = Volume(
-        volume.voxels, np.array([[0, -1, 0, 30], [1, 0, 0, -20], [0, 0, 1, 5], [0, 0, 0, 1]]) @ volume.affine_lps
+@settings(max_examples=20, deadline=None)
+@given(angles=st.tuples(*[st.floats(-180, 180)] * 3), first_kji=st.tuples(*[st.integers(0, 6)] * 3))
+def test_the_centre_of_mass_is_that_of_the_labyrinth_in_physical_space(angles, first_kji):
+    grid = grid_round((30, -20, 5), (0.3, 0.4, 0.5), (3.6, 5.2, 7.0), angles)
+    size_kji = (3, 4, 5)
+    voxels = np.zeros(grid.shape, np.uint8)
+    voxels[tuple(slice(first, first + size) for first, size in zip(first_kji, size_kji, strict=True))] = 1
+    middle_kji = np.array(first_kji) + (np.array(size_kji) - 1) / 2
+    np.testing.assert_allclose(
+        centre_of_mass(Volume(voxels, grid.affine_lps)), grid.to_lps(middle_kji[::-1]), atol=1e-9
     )
-    np.testing.assert_allclose(centre_of_mass(shifted), [30, -20, 5], atol=1e-6)
+
+
+def test_of_nothing_the_centre_is_that_of_the_grid():
+    nothing = grid_round((30, -20, 5), (0.3, 0.4, 0.5), (3.6, 5.2, 7.0), (10, 20, 30))
+    centre = centre_of_mass(Volume(np.zeros(nothing.shape, np.uint8), nothing.affine_lps))
+    np.testing.assert_allclose(centre, (30, -20, 5), atol=1e-9)
 
 
 def test_what_lies_outside_the_scan_counts_as_sure_in_the_mean():
