@@ -49,10 +49,13 @@ def test_of_three_marks_the_two_surest_remain():
     assert sorted(round(float(c.centre_lps[0])) for c in found) == [-45, 45]
 
 
+@pytest.mark.parametrize("spacing_mm", [0.7, 1.0, 1.5])
 @pytest.mark.parametrize("shape", [(64, 64, 64), (65, 100, 200), (64, 128, 300)])
-def test_every_labyrinth_lies_whole_in_some_block(shape):
-    overlap = int(BLOCK_OVERLAP_MM)
-    blocks = locator_blocks(shape, 64, 1.0)
+def test_every_labyrinth_lies_whole_in_some_block(shape, spacing_mm):
+    overlap = int(BLOCK_OVERLAP_MM / spacing_mm)
+    blocks = locator_blocks(shape, 64, spacing_mm)
+    strides = [-(-(n - 64) // (64 - int(np.ceil(BLOCK_OVERLAP_MM / spacing_mm)))) for n in shape]
+    assert len(blocks) == np.prod(np.array(strides) + 1)  # and no more blocks than that takes
     for axis, n in enumerate(shape):
         spans = {(b[axis].start, b[axis].stop) for b in blocks}
         assert all(start >= 0 and stop <= n and stop - start == 64 for start, stop in spans)

@@ -86,6 +86,7 @@ def test_landmarks_without_values_of_the_scan_are_named():
     places = grid.to_lps(np.stack(np.indices(grid.shape)[::-1], -1))
     measured = Volume(places[..., 2] > -2, grid.affine_lps)
     assert beyond_scan(found(RIGHT_EAR), measured) == ("round window",)
+    assert beyond_scan((*found(RIGHT_EAR)[:2], LandmarkResult("round window", None, 0.0)), measured) == ()
     quality = assess(ball_with_canals(), found(RIGHT_EAR), None, "right", None, beyond=("round window",))
     assert "The round window lies beyond the end of the scan: its place is a guess." in quality.flags
 
