@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
-from InnerEarAILib.scan_checks import FEWEST_DISTINCT_VALUES, check_scan, check_size
-from InnerEarAILib.volume import Volume
+from InnerEarAILib.scan_checks import FEWEST_DISTINCT_VALUES, check_scan, check_size, check_spacing
+from InnerEarAILib.volume import InputError, Volume
 from library.refusals import refused
 from library.scans import affine, affines, noisy_scan
 
@@ -87,6 +88,57 @@ def test_floats_that_no_library_below_takes_are_refused():
 @given(affines())
 def test_no_orientation_is_refused(matrix):
     check_scan(noisy_scan(matrix))
+
+
+@given(
+    shape=st.tuples(*[st.integers(8, 40)] * 3),
+    spacing=st.tuples(*[st.floats(0.3, 1.2)] * 3),
+    axes=st.permutations(range(3)),
+)
+def test_a_scan_is_ten_millimetres_wide_along_every_axis(shape, spacing, axes):
+    scan = noisy_scan(affine(spacing=spacing, axes=axes), shape)
+    if min(n * edge for n, edge in zip(shape[::-1], scan.spacing_mm, strict=True)) < 10:
+        assert "too small" in refused(check_scan, scan)
+    else:
+        check_scan(scan)
+
+
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize(("edge_mm", "words"), [(0.0049, "metres"), (0.005, ""), (3.0, ""), (3.01, "too coarse")])
+def test_voxels_have_the_size_of_a_scanners_along_every_axis(axis, edge_mm, words):
+    spacing_mm = np.full(3, 0.5)
+    spacing_mm[axis] = edge_mm
+    if words:
+        assert words in refused(check_spacing, spacing_mm)
+    else:
+        check_spacing(spacing_mm)
+
+
+@pytest.mark.parametrize(
+    ("values", "are_labels"),
+    [
+        (np.arange(32), True),
+        (np.arange(33), False),
+        (np.arange(32) * 1000.0, True),
+        (np.arange(1, 5), False),
+        (np.arange(-1, 4), False),
+        (np.arange(5) / 2, False),
+    ],
+    ids=["32", "33", "far apart", "from one", "from below nought", "halves"],
+)
+def test_labels_are_at_most_32_whole_numbers_from_nought(values, are_labels):
+    scan = scan_of(np.resize(values, (24, 26, 28)))
+    if are_labels:
+        with pytest.raises(InputError, match="segmentation"):
+            check_scan(scan)
+    else:
+        check_scan(scan)
+
+
+def test_a_value_between_rare_labels_saves_a_scan_too():
+    voxels = np.zeros((130, 130, 130), np.float32)
+    voxels[3, 4, 5] = 0.5
+    check_scan(scan_of(voxels))
 
 
 def test_rare_other_values_save_a_scan_from_being_taken_for_labels():
