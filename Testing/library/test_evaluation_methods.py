@@ -216,6 +216,21 @@ def test_the_two_ears_of_a_patient_count_once():
     assert table.rows[0][1].endswith("p 0.031, adjusted 0.031, n 6 (12 ears)")
 
 
+def test_a_patient_counts_as_much_with_one_ear_as_with_two():
+    first = [case_of("a", 0.9, "A"), case_of("b", 0.8, "A"), case_of("c", 0.7, "B"), case_of("d", 0.6, "C")]
+    second = [case_of("a", 0.8, "A"), case_of("b", 0.5, "A"), case_of("c", 0.1, "B"), case_of("d", NAN, "C")]
+    apart_by = difference([*first, case_of("e", 0.9, "D")], second, "dice")  # of D only the one is known
+    assert (apart_by.ears, apart_by.patients) == (3, 2)
+    assert apart_by.mean == pytest.approx(((0.1 + 0.3) / 2 + 0.6) / 2)
+    assert apart_by.interval[0] <= apart_by.mean <= apart_by.interval[1]
+
+
+def test_methods_without_an_ear_in_common_are_not_told_apart():
+    apart_by = difference([case_of("a", 0.9)], [case_of("b", 0.8), case_of("a", 0.8, side="right")], "dice")
+    assert (apart_by.ears, apart_by.patients, apart_by.p_value) == (0, 0, 1.0)
+    assert np.isnan([apart_by.mean, *apart_by.interval]).all()
+
+
 def test_patients_of_a_data_set_come_into_the_figures(tmp_path):
     path = data_set(tmp_path / "balls", 2)
     path.write_text(path.read_text(encoding="utf-8") + '\npatient = "17"\n', encoding="utf-8")

@@ -115,15 +115,25 @@ def test_nothing_found_is_no_overlap_and_no_distance():
     assert (metrics.dice, metrics.iou, metrics.volumetric_similarity) == (0.0, 0.0, 0.0)
     assert math.isnan(metrics.hausdorff_mm)
     shares = voxel_metrics(nothing, truth)
-    assert math.isnan(shares.precision)
     assert (shares.recall, shares.specificity, shares.roc_area) == (0.0, 1.0, 0.5)
-    assert math.isnan(voxel_metrics(truth, ~nothing).specificity)
-    assert math.isnan(segmentation_metrics(nothing, nothing).dice)
+    assert segmentation_metrics(truth, nothing).dice == 0.0
+    assert np.isnan(list(vars(segmentation_metrics(nothing, nothing)).values())).all()
 
 
-def test_masks_of_different_shapes_are_refused():
+def test_a_share_of_no_voxels_does_not_exist():
+    nothing, everything = np.zeros(SHAPE, bool), np.ones(SHAPE, bool)
+    found_nothing, nothing_true = voxel_metrics(nothing, everything), voxel_metrics(everything, nothing)
+    assert math.isnan(found_nothing.precision)
+    assert math.isnan(found_nothing.specificity)
+    assert (found_nothing.accuracy, found_nothing.recall) == (0.0, 0.0)
+    assert math.isnan(nothing_true.recall)
+    assert (nothing_true.accuracy, nothing_true.precision, nothing_true.specificity) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("metrics", [segmentation_metrics, voxel_metrics])
+def test_masks_of_different_shapes_are_refused(metrics):
     with pytest.raises(ValueError, match="different shapes"):
-        segmentation_metrics(np.zeros((2, 2, 2), bool), np.zeros((2, 2, 3), bool))
+        metrics(np.zeros((2, 2, 2), bool), np.zeros((2, 2, 1), bool))
 
 
 @settings(max_examples=25, deadline=None)
@@ -146,6 +156,8 @@ def test_landmark_errors_are_distances_and_a_missing_one_has_none():
     truth = {"helicotrema": np.zeros(3), "oval window": np.ones(3), "round window": np.ones(3)}
     found = {"helicotrema": np.array([3.0, 4.0, 0.0]), "oval window": None}
     errors = landmark_errors_mm(found, truth)
+    assert list(errors) == list(truth)
+    assert math.isnan(landmark_errors_mm(truth, {"helicotrema": None})["helicotrema"])
     assert errors["helicotrema"] == pytest.approx(5.0)
     assert math.isnan(errors["oval window"])
     assert math.isnan(errors["round window"])
@@ -189,6 +201,15 @@ def test_holms_adjustment_is_the_hand_computed_one():
     assert holm_adjusted([]) == []
 
 
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holms_adjustment_raises_and_keeps_the_order(p_values):
+    adjusted = holm_adjusted(p_values)
+    assert all(raw <= raised <= 1 for raw, raised in zip(p_values, adjusted, strict=True))
+    assert [adjusted[n] for n in np.argsort(p_values)] == sorted(adjusted)
+    if p_values:
+        assert min(adjusted) == min(1, len(p_values) * min(p_values))
+
+
 def test_interval_of_a_mean_holds_it_and_is_always_the_same():
     values = np.random.default_rng(3).normal(2.0, 1.0, 100)
     low, high = mean_interval(values)
@@ -202,6 +223,10 @@ def test_interval_of_a_mean_holds_it_and_is_always_the_same():
 def test_rank_correlation_asks_for_order_alone():
     falling = rank_correlation([1e-4, 1e-3, 2e-3, 1e-2], [0.97, 0.95, 0.9, 0.2])
     assert (falling.pairs, falling.coefficient) == (4, pytest.approx(-1.0))
+    three = rank_correlation([1, 2, 3], [1, 3, 2])
+    assert three.coefficient == pytest.approx(0.5)
+    # t = 0.5 √(1 / 0.75) with one degree of freedom, a Cauchy variable: p = 1 - 2 / π · atan t.
+    assert three.p_value == pytest.approx(1 - 2 / math.pi * math.atan(0.5 / math.sqrt(0.75)))
     # Ranks 1 2 3 4 against 1 3 2 4: 1 - 6 · 2 / (4 · 15).
     assert rank_correlation([1, 2, 3, 4], [10, 30, 20, 40]).coefficient == pytest.approx(0.8)
     assert rank_correlation([1, 2, 3, float("nan")], [1, 2, 3, 0]).pairs == 3
