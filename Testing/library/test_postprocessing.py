@@ -171,11 +171,17 @@ def test_one_view_that_is_lost_costs_no_confidence():
     assert lost.confidence == pytest.approx(sure.confidence)
 
 
+def test_a_network_without_heatmaps_finds_no_landmark():
+    results = landmark_results(None, [], GRID, AMPLITUDE)
+    assert [(r.name, r.position_lps, r.confidence) for r in results] == [(name, None, 0.0) for name in LANDMARK_NAMES]
+
+
 def test_a_flat_heatmap_gives_no_position_rather_than_a_wrong_one():
     heatmaps = heatmaps_at(np.full((3, 3), 12.0))
     heatmaps[1] *= 0.04
     heatmaps[2] *= -1
     results = landmark_results(heatmaps, [], GRID, AMPLITUDE)
+    assert tuple(r.name for r in results) == LANDMARK_NAMES
     for flat in results[1:]:
         assert flat.position_lps is None
         assert flat.confidence == 0
@@ -207,3 +213,28 @@ def test_a_thin_canal_on_other_voxels_is_those_at_least_half_inside(angles, spac
     # Where a voxel is half inside to within what the mask's own voxels can tell, either answer is right.
     clear = np.abs(share - 0.5) > 0.12
     np.testing.assert_array_equal(own.voxels[tuple(voxels.T)][clear], share[clear] > 0.5)
+
+
+def on_all_voxels_of(grid, mask):
+    """As on_voxels_of, on the whole grid."""
+    own = on_voxels_of(grid, mask)
+    first = np.rint(grid.to_indices(own.grid.origin_lps)).astype(int)[::-1]
+    voxels = np.zeros(grid.shape, np.uint8)
+    voxels[tuple(slice(a, a + n) for a, n in zip(first, own.voxels.shape, strict=True))] = own.voxels
+    return voxels
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    angles=st.tuples(*[st.floats(-180, 180)] * 3),
+    start_kji=st.tuples(*[st.integers(0, 9)] * 3),
+    size_kji=st.tuples(*[st.integers(4, 9)] * 3),
+)
+def test_where_the_scan_ends_its_mask_ends_and_is_the_same_before(angles, start_kji, size_kji):
+    mask = Volume(np.ones((12, 12, 12), np.uint8), grid_round((0, 0, 0), 0.25, 3.0).affine_lps)
+    wide = grid_round((0.03, 0.02, 0.01), 0.5, 9.0, angles)
+    part = tuple(slice(start, start + size) for start, size in zip(start_kji, size_kji, strict=True))
+    expected = on_all_voxels_of(wide, mask)[part]
+    scan = Volume(np.zeros(wide.shape, np.uint8), wide.affine_lps).crop(start_kji, np.array(start_kji) + size_kji)
+    seen = on_all_voxels_of(scan.grid, mask) if expected.any() else np.zeros_like(expected)
+    np.testing.assert_array_equal(seen, expected)
