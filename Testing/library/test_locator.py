@@ -34,9 +34,39 @@ def test_two_ears_of_a_head_are_two_candidates():
 
 
 def test_pieces_of_one_labyrinth_are_one_candidate():
-    found = gather_candidates(marked((-45, 0, 30, 3.5), (-38, 0, 30, 2.0)), GRID)
-    assert len(found) == 1
-    assert -45 < found[0].centre_lps[0] < -43
+    pieces = marked((-45, 0, 30, 3.5), (-38, 0, 30, 2.0), (-44, 8, 30, 1.5))
+    pieces[pieces > 0] = np.random.default_rng(0).uniform(0.5, 1, np.count_nonzero(pieces))
+    (found,) = gather_candidates(pieces, GRID)
+    places, weights = np.argwhere(pieces)[:, ::-1], pieces[pieces > 0]
+    np.testing.assert_allclose(found.centre_lps, GRID.to_lps(np.average(places, axis=0, weights=weights)), atol=1e-4)
+    assert found.volume_mm3 == pytest.approx(len(places))
+    assert found.probability == pytest.approx(weights.mean())
+
+
+@pytest.mark.parametrize(("apart_mm", "ears"), [(14, 1), (16, 2)])
+def test_marks_further_apart_than_a_labyrinth_is_long_are_two(apart_mm, ears):
+    assert len(gather_candidates(marked((-45, 0, 30, 3.5), (-45 + apart_mm, 0, 30, 3.5)), GRID)) == ears
+
+
+def test_volumes_are_in_cubic_millimetres():
+    ball = marked((0, 0, 30, 3.5))
+    grid = Grid.axis_aligned(GRID.shape, 0.8, (0, 0, 0))
+    (found,) = gather_candidates(ball, grid, least_volume_mm3=0)
+    assert found.volume_mm3 == pytest.approx(np.count_nonzero(ball) * 0.8**3)
+    assert gather_candidates(ball, grid, least_volume_mm3=found.volume_mm3 + 0.1) == ()
+
+
+def test_what_is_half_marked_counts_and_less_does_not():
+    ball = marked((0, 0, 30, 3.6)) / np.float32(0.9)
+    assert len(gather_candidates(ball * np.float32(0.5), GRID)) == 1
+    assert gather_candidates(ball * np.float32(0.49), GRID) == ()
+
+
+def test_a_large_sure_mark_comes_before_a_larger_doubtful_one():
+    doubtful = 0.6 * (marked((-45, 0, 30, 3.8)) > 0)
+    found = gather_candidates(np.maximum(doubtful, marked((45, 0, 30, 3.6))), GRID)
+    assert [c.centre_lps[0] > 0 for c in found] == [True, False]
+    assert found[0].volume_mm3 < found[1].volume_mm3
 
 
 def test_specks_are_no_ear():

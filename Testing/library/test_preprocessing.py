@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from InnerEarAILib import preprocessing
 from InnerEarAILib.preprocessing import lattice_grid, normalise, resample
 from InnerEarAILib.volume import Grid, InputError, Volume
 
@@ -139,6 +140,21 @@ def test_normalised_values_have_mean_zero_deviation_one_and_clipped_tails():
     assert result.mean() == pytest.approx(0, abs=1e-4)
     assert result.std() == pytest.approx(1, abs=1e-4)
     assert result.max() < 3
+    low, high = np.quantile(voxels, (0.01, 0.99))  # the paper's
+    clipped = voxels.clip(low, high)
+    np.testing.assert_allclose(result, (clipped - clipped.mean()) / clipped.std(), atol=1e-4)
+
+
+def test_a_large_scan_is_normalised_by_an_even_subset_of_its_voxels(monkeypatch):
+    voxels = np.random.default_rng(4).gamma(2, 400, (40, 40, 40))
+    expected = normalise(voxels)
+    monkeypatch.setattr(preprocessing, "QUANTILE_SAMPLE_VOXELS", 20_000)
+    seen = normalise(voxels)
+    assert seen.shape == voxels.shape
+    assert 0 < np.abs(seen - expected).max() < 0.1
+    odd = voxels.copy()
+    odd.ravel()[1::3] = 1e6  # not of the subset
+    np.testing.assert_array_equal(normalise(odd).ravel()[::3], seen.ravel()[::3])
 
 
 def test_voxels_outside_the_scan_become_the_lowest_value_and_count_for_nothing():
@@ -164,3 +180,17 @@ def test_the_lattice_is_one_and_the_same_wherever_the_box_lies(spacing, lower, l
     assert min(grid.shape) >= least
     assert (grid.origin_lps <= np.array(lower) + 1e-6).all()
     assert (grid.to_lps(np.array(grid.shape[::-1]) - 1) >= upper - 1e-6).all()
+
+
+@given(st.floats(0.1, 2), st.tuples(*[st.floats(-200, 200)] * 3), st.integers(1, 64))
+def test_the_lattice_is_no_larger_than_asked_for_and_widened_evenly(spacing, lower, least):
+    upper = np.array(lower) + np.array((3.1, 7.3, 9.9))
+    tight, wide = lattice_grid(lower, upper, spacing), lattice_grid(lower, upper, spacing, least)
+    last = tight.to_lps(np.array(tight.shape[::-1]) - 1)
+    assert (tight.origin_lps > np.array(lower) - spacing * (1 + 1e-6)).all()
+    assert (last < upper + spacing * (1 + 1e-6)).all()
+    assert wide.shape == tuple(max(n, least) for n in tight.shape)
+    before = (tight.origin_lps - wide.origin_lps) / spacing
+    after = (wide.to_lps(np.array(wide.shape[::-1]) - 1) - last) / spacing
+    assert (before > -1e-6).all()
+    assert (np.abs(before - after) < 1 + 1e-6).all()
