@@ -10,7 +10,7 @@ from InnerEarAILib.inference.tiling import BLOCK_OVERLAP_MM, locator_blocks
 from InnerEarAILib.model_store import load_card
 from InnerEarAILib.networks.network_output import NetworkOutput
 from InnerEarAILib.progress import Progress
-from InnerEarAILib.volume import Grid, Volume
+from InnerEarAILib.volume import Grid, InputError, Volume
 
 GRID = Grid.axis_aligned((60, 120, 150), 1.0, (-75.0, -60.0, 0.0))
 
@@ -127,6 +127,52 @@ def test_what_one_of_two_blocks_marks_is_not_lost(monkeypatch):
     (found,) = locate_ears(scan, FirstBlockMarker(), load_card("locator"), torch.device("cpu"), Progress())
     np.testing.assert_allclose(found.centre_lps, [49, 33, 33], atol=0.5)
     assert Marker.shown == 2
+
+
+def test_a_block_of_one_value_is_passed_over(monkeypatch):
+    def scaled(values):
+        if np.nanmin(values) == np.nanmax(values):
+            raise InputError("Every voxel of the scan has the same value there; choose a scan that shows tissue.")
+        return np.nan_to_num(values) / 1000
+
+    rng = np.random.default_rng(0)
+    voxels = (60 + 20 * rng.normal(size=(64, 64, 100))).astype(np.float32)
+    voxels[..., :65] = 60
+    voxels[30:37, 30:37, 80:87] = 2500
+    scan = Volume(voxels, Grid.axis_aligned(voxels.shape, 1.0, (0, 0, 0)).affine_lps)
+    monkeypatch.setattr(Marker, "shown", 0)
+    monkeypatch.setattr(locator, "normalise", scaled)
+    (found,) = locate_ears(scan, Marker(), load_card("locator"), torch.device("cpu"), Progress())
+    np.testing.assert_allclose(found.centre_lps, [83, 33, 33], atol=0.5)
+    assert 0 < Marker.shown < len(locator_blocks((65, 65, 101), 64, 1.0))
+
+
+class MarkerOfAll(torch.nn.Module):
+    """Marks everything, the padding round a small scan too."""
+
+    def forward(self, tiles):
+        return NetworkOutput(torch.full_like(tiles, 20), None, (), ())
+
+
+def test_beyond_the_scan_there_is_no_ear():
+    voxels = np.random.default_rng(0).normal(size=(30, 40, 50)).astype(np.float32)
+    scan = Volume(voxels, Grid.axis_aligned(voxels.shape, 1.0, (7, 8, 9)).affine_lps)
+    (found,) = locate_ears(scan, MarkerOfAll(), load_card("locator"), torch.device("cpu"), Progress())
+    assert found.volume_mm3 == pytest.approx(voxels.size, rel=0.01)
+    np.testing.assert_allclose(found.centre_lps, scan.grid.centre_lps, atol=0.5)
+
+
+def test_all_that_looks_like_an_ear_is_given_up_to_four(monkeypatch):
+    voxels = np.random.default_rng(0).normal(60, 20, (60, 60, 60)).astype(np.float32)
+    places = [(12, 12, 12), (12, 45, 45), (45, 12, 45), (45, 45, 12), (28, 28, 28)]
+    for number, place in enumerate(places):
+        edge = 9 - (number == 4)  # the last is the smallest
+        voxels[tuple(slice(first, first + edge) for first in place)] = 2500
+    scan = Volume(voxels, Grid.axis_aligned(voxels.shape, 1.0, (0, 0, 0)).affine_lps)
+    monkeypatch.setattr(locator, "normalise", lambda values: np.nan_to_num(values) / 1000)
+    found = locate_ears(scan, Marker(), load_card("locator"), torch.device("cpu"), Progress())
+    centres_kji = {tuple(np.rint(candidate.centre_lps[::-1]).astype(int) - 4) for candidate in found}
+    assert centres_kji == set(places[:4])
 
 
 def test_air_is_not_searched_and_ears_at_the_edge_of_it_are_found(monkeypatch):
