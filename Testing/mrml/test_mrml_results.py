@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from host.runtime import Host
 from InnerEarAILib import mrml
+from InnerEarAILib.evaluation.calibration import wrong_share
 from InnerEarAILib.labyrinth_files import EDITABLE_MARGIN_MM
 from InnerEarAILib.mrml import add_results, volume_from_node
 from InnerEarAILib.result_files import write_results as write_files
@@ -170,6 +171,10 @@ def test_uncertainty_is_shown_by_its_own_colours_in_a_fixed_window(written):
     display = nodes.uncertainty.GetDisplayNode()
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0.0, 0.5)
     assert not display.GetAutoWindowLevel()
+    assert display.GetApplyThreshold()
+    assert display.GetLowerThreshold() == mrml.UNCERTAINTY_VISIBLE
+    assert wrong_share(mrml.UNCERTAINTY_VISIBLE) == pytest.approx(1 / 24, abs=1e-4)
+    assert display.GetUpperThreshold() >= 0.5
     colours = display.GetColorNode().GetColorTransferFunction()
     brightness = [
         colours.GetRedValue(level) + colours.GetGreenValue(level) + colours.GetBlueValue(level)

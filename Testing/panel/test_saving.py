@@ -31,6 +31,28 @@ def test_save_all_writes_the_nodes_as_they_are_now(segmented, tmp_path, monkeypa
     assert Path(storage.GetFileName()) == tmp_path / "CT_landmarks_left.mrk.json"
 
 
+@pytest.mark.parametrize(
+    ("scan_name", "file_name"),
+    [("Ohr-1_ä v2.1", "Ohr-1_ä v2.1"), ("a/b: c*", "a_b_ c_"), ("../out", "_out"), (" . ", "scan"), (" CT. ", "CT")],
+)
+def test_files_are_called_after_the_scan_as_far_as_files_can_be(
+    segmented, scan, results, monkeypatch, scan_name, file_name
+):
+    scan.SetName(scan_name)
+    save_into(monkeypatch, results)
+    segmented.widget.ui.saveButton.click()
+    assert sorted(path.name for path in results.iterdir()) == sorted(
+        f"{file_name}_{what}"
+        for what in (
+            "labyrinth.seg.nrrd",
+            "landmarks_left.mrk.json",
+            "landmarks_right.mrk.json",
+            "result.json",
+            "uncertainty.nrrd",
+        )
+    )
+
+
 def test_saving_twice_asks_before_it_replaces(segmented, tmp_path, monkeypatch):
     save_into(monkeypatch, tmp_path)
     segmented.widget.ui.saveButton.click()
