@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from InnerEarAILib import scan_checks
 from InnerEarAILib.preprocessing import resample_measured
-from InnerEarAILib.scan_checks import LEAST_PADDING_SHARE, measured_scan, without_padding
+from InnerEarAILib.scan_checks import LEAST_PADDING_SHARE, MeasuredScan, measured_scan, without_padding
 from InnerEarAILib.volume import Grid, Volume
 
 SHAPE = (30, 32, 34)
@@ -78,9 +79,51 @@ def test_what_was_not_measured_is_known_on_any_grid():
     assert not known[beyond | (radius > 13.5)].any()
 
 
-def test_a_few_low_voxels_are_no_padding():
-    volume = scan(-32768, share=0.9 * LEAST_PADDING_SHARE)
-    assert without_padding(volume)[0] is volume
+@pytest.mark.parametrize("axis", range(3))
+def test_between_voxels_the_unmeasured_ends_half_way(axis):
+    volume = scan(-1100)
+    unmeasured = np.indices(SHAPE)[axis] < 10
+    seen = MeasuredScan(volume, volume.with_voxels(unmeasured))
+    grid = Grid.axis_aligned((60, 60, 60), 0.1, (4.5, 4.5, 4.5))
+    _, known = resample_measured(seen, grid)
+    along = volume.grid.to_indices(grid.to_lps(np.stack(np.indices(grid.shape)[::-1], -1)))[..., 2 - axis]
+    clear = np.abs(along - 9.5) > 0.05
+    np.testing.assert_array_equal(known[clear], along[clear] > 9.5)
+    assert 0 < known.mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("widths_below", "is_mark", "is_raised"),
+    [(0.09, False, False), (0.11, True, False), (1.95, True, False), (2.05, True, True)],
+)
+def test_a_mark_is_told_by_how_far_it_lies_below_all_other_values(widths_below, is_mark, is_raised):
+    volume = scan(np.nan, dtype=np.float64)
+    padded = np.isnan(volume.voxels)
+    others = volume.voxels[~padded]
+    low, high = np.quantile(others, (0.01, 0.99))
+    mark = others.min() - widths_below * (high - low)
+    volume = volume.with_voxels(np.where(padded, mark, volume.voxels))
+    again, unmeasured, note = without_padding(volume)
+    assert (unmeasured is not None) == is_mark
+    assert (note is not None) == is_raised == (again is not volume)
+    if is_mark:
+        np.testing.assert_array_equal(unmeasured.voxels, padded)
+
+
+@pytest.mark.parametrize(("times", "is_padding"), [(0.9, False), (1.1, True)])
+def test_a_few_low_voxels_are_no_padding(times, is_padding):
+    volume = scan(-32768, share=times * LEAST_PADDING_SHARE)
+    assert (without_padding(volume)[0] is not volume) == is_padding
+
+
+def test_padding_of_a_large_scan_is_told_by_a_part_of_its_voxels(monkeypatch):
+    volume = scan(-32768, share=0.01)
+    expected = without_padding(volume)
+    monkeypatch.setattr(scan_checks, "SAMPLED_VOXELS", 4000)  # every second voxel along each axis
+    seen = without_padding(volume)
+    np.testing.assert_array_equal(seen.volume.voxels, expected.volume.voxels)
+    np.testing.assert_array_equal(seen.unmeasured.voxels, expected.unmeasured.voxels)
+    assert seen.note == expected.note
 
 
 def test_air_of_one_value_stays():
