@@ -153,8 +153,8 @@ def test_metrics_are_symmetric_and_do_not_depend_on_the_place(seed, shift):
 
 
 def test_landmark_errors_are_distances_and_a_missing_one_has_none():
-    truth = {"helicotrema": np.zeros(3), "oval window": np.ones(3), "round window": np.ones(3)}
-    found = {"helicotrema": np.array([3.0, 4.0, 0.0]), "oval window": None}
+    truth = {"helicotrema": np.array([7.0, -2.0, 5.0]), "oval window": np.ones(3), "round window": np.ones(3)}
+    found = {"helicotrema": np.array([10.0, 2.0, 5.0]), "oval window": None}
     errors = landmark_errors_mm(found, truth)
     assert list(errors) == list(truth)
     assert math.isnan(landmark_errors_mm(truth, {"helicotrema": None})["helicotrema"])
@@ -164,12 +164,28 @@ def test_landmark_errors_are_distances_and_a_missing_one_has_none():
     assert mean_of_all(errors.values()) == pytest.approx(5.0)
 
 
+def test_a_mean_of_all_is_of_those_that_exist():
+    assert mean_of_all([1.0, float("nan"), 4.0]) == pytest.approx(2.5)
+    assert math.isnan(mean_of_all([float("nan")]))
+
+
 def test_summary_passes_over_what_does_not_exist():
     summary = summarise([1.0, 2.0, float("nan"), None, 6.0])
     assert (summary.count, summary.mean, summary.median) == (3, 3.0, 2.0)
     assert summary.deviation == pytest.approx(math.sqrt(7))
     assert summarise([]).count == 0
-    assert math.isnan(summarise([1.0]).deviation)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_a_few_ears_cannot_tell_is_left_out_without_a_warning():
+    alone = summarise([1.0])
+    assert (alone.count, alone.mean, alone.median) == (1, 1.0, 1.0)
+    assert math.isnan(alone.deviation)
+    assert (paired_test([], []).pairs, paired_test([], []).p_value) == (0, 1.0)
+    assert paired_test([1.0, 2.0], [1.0, 2.0]).p_value == 1.0
+    assert math.isnan(rank_correlation([1, 2], [1, 2]).coefficient)
+    assert math.isnan(rank_correlation([1, 1, 1], [1, 2, 3]).coefficient)
+    assert math.isnan(rank_correlation([1, 2, 3], [1, 1, 1]).p_value)
 
 
 def test_paired_test_is_the_tabulated_one():
@@ -177,7 +193,9 @@ def test_paired_test_is_the_tabulated_one():
     outcome = paired_test([2, 4, 6, 8, 10, 12], [1, 2, 3, 4, 5, 6])
     assert outcome.pairs == 6
     assert outcome.p_value == pytest.approx(2 / 64)
-    assert paired_test([1.0, 2.0], [1.0, 2.0]).p_value == 1.0
+    # A pair that does not differ is passed over: 2 / 2⁶ as before.
+    tied = paired_test([2, 4, 6, 8, 10, 12, 5], [1, 2, 3, 4, 5, 6, 5])
+    assert (tied.pairs, tied.p_value) == (7, pytest.approx(2 / 64))
     assert paired_test([1.0, float("nan")], [2.0, 2.0]).pairs == 1
 
 
@@ -230,5 +248,3 @@ def test_rank_correlation_asks_for_order_alone():
     # Ranks 1 2 3 4 against 1 3 2 4: 1 - 6 · 2 / (4 · 15).
     assert rank_correlation([1, 2, 3, 4], [10, 30, 20, 40]).coefficient == pytest.approx(0.8)
     assert rank_correlation([1, 2, 3, float("nan")], [1, 2, 3, 0]).pairs == 3
-    assert math.isnan(rank_correlation([1, 2], [1, 2]).coefficient)
-    assert math.isnan(rank_correlation([1, 1, 1], [1, 2, 3]).coefficient)
