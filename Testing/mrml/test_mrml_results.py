@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -210,6 +211,12 @@ def test_every_result_node_says_how_it_came_about(written):
         assert one.GetAttribute("InnerEarAI.notes") == "The GPU had too little memory; the CPU was used: slower."
         assert one.GetNodeReferenceID("InnerEarAI.input") == node.GetID()
         assert all(name.startswith("InnerEarAI.") for name in one.GetAttributeNames())
+
+
+def test_where_nothing_is_to_be_noted_there_are_no_notes(host, add_scan, result_for):
+    node = add_scan()
+    nodes = write_results(replace(result_for(volume_from_node(node).grid), notes=()), node)
+    assert [one.GetAttribute("InnerEarAI.notes") for one in nodes.all()] == [None] * 3
 
 
 def test_a_scene_bundle_restores_everything(written, tmp_path):
