@@ -46,6 +46,19 @@ def test_slabs_hold_every_tile_once_and_end_where_the_next_begins(shape, tile, d
     for slab in slabs:
         assert slab.stop - slab.first <= 2 * tile
         assert all(slab.first <= start[0] and start[0] + tile <= slab.stop for start in slab.starts_kji)
+        assert max(start[0] for start in slab.starts_kji) + tile == slab.stop
+
+
+@settings(deadline=None)
+@given(planes=st.integers(1, 200), tile=st.integers(4, 24), data=st.data())
+def test_layers_are_one_slab_where_they_share_more_than_half_a_tile(planes, tile, data):
+    slabs = tile_volume((planes, tile, tile), tile, data.draw(st.integers(0, tile - 1))).slabs
+    layers = [[start[0] for start in slab.starts_kji] for slab in slabs]
+    for own in layers:
+        assert all(2 * (second - first) < tile for first, second in itertools.pairwise(own))
+    for own, following in itertools.pairwise(layers):
+        share_little = 2 * (following[0] - own[-1]) >= tile
+        assert share_little or following[0] - own[0] > tile  # else they would be higher than two tiles
 
 
 @settings(deadline=None)
@@ -55,6 +68,8 @@ def test_padding_and_its_removal_cancel(shape, tile):
     voxels = torch.randn(shape)
     padded = tiling.pad(voxels)
     assert tuple(padded.shape) == tiling.padded_shape
+    assert tiling.padded_shape == tuple(max(size, tile) for size in shape)
+    assert all(0 <= after - before <= 1 for before, after in tiling.padding)
     assert torch.equal(tiling.unpad(padded), voxels)
     assert padded.abs().sum() == pytest.approx(voxels.abs().sum())
 
