@@ -31,6 +31,15 @@ def test_save_all_writes_the_nodes_as_they_are_now(segmented, tmp_path, monkeypa
     assert Path(storage.GetFileName()) == tmp_path / "CT_landmarks_left.mrk.json"
 
 
+def test_a_folder_that_is_not_there_any_more_is_made(segmented, results, monkeypatch):
+    gone = results / "deeper"
+    results.rmdir()
+    save_into(monkeypatch, gone)
+    segmented.widget.ui.saveButton.click()
+    assert (gone / "CT_result.json").is_file()
+    assert f"Saved 5 files in {gone}" in segmented.widget.ui.statusLabel.text
+
+
 @pytest.mark.parametrize(
     ("scan_name", "file_name"),
     [("Ohr-1_ä v2.1", "Ohr-1_ä v2.1"), ("a/b: c*", "a_b_ c_"), ("../out", "_out"), (" . ", "scan"), (" CT. ", "CT")],
