@@ -80,6 +80,15 @@ def test_what_was_not_measured_is_known_on_any_grid():
 
 
 @pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("padding", [-3024, -32768])
+def test_whole_slices_of_padding_are_padding_too(axis, padding):
+    volume = scan(-1100)
+    padded = np.isin(np.indices(SHAPE)[axis], (0, 1, 28))
+    _, unmeasured, _ = without_padding(volume.with_voxels(np.where(padded, np.int16(padding), volume.voxels)))
+    np.testing.assert_array_equal(unmeasured.voxels, padded)
+
+
+@pytest.mark.parametrize("axis", range(3))
 def test_between_voxels_the_unmeasured_ends_half_way(axis):
     volume = scan(-1100)
     unmeasured = np.indices(SHAPE)[axis] < 10
