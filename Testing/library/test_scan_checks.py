@@ -43,6 +43,7 @@ BAD_SCANS = {
 }
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("case", BAD_SCANS)
 def test_what_cannot_be_an_ear_scan_is_refused_in_one_sentence(case):
     scan, words = BAD_SCANS[case]
