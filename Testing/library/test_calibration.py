@@ -65,6 +65,13 @@ def test_each_voxel_counts_in_its_class_and_none_where_nothing_is_stated():
     assert len(classes) == len(CALIBRATION_EDGES) - 1
 
 
+def test_the_classes_end_where_they_are_said_to():
+    borders = np.array([0.01, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4])
+    classes = calibration_of(np.concatenate([borders - 1e-4, borders + 1e-4]), np.zeros(14, bool))
+    assert [label.voxels for label in classes] == [1, 2, 2, 2, 2, 2, 2, 1]
+    assert (CALIBRATION_EDGES[0], CALIBRATION_EDGES[-1]) == (0.0, 0.5)
+
+
 def test_sums_are_of_all_voxels():
     one = calibration_of(np.array([0.1, 0.3]), np.array([True, False]))
     other = calibration_of(np.array([0.3, 0.5]), np.array([True, True]))

@@ -47,6 +47,15 @@ def test_a_blob_keeps_its_place_on_the_fine_lattice_wherever_its_own_grid_lies(f
     np.testing.assert_allclose(fine.grid.to_lps(centre[::-1]), truth, atol=0.07)
 
 
+def test_beyond_the_centres_of_its_outer_voxels_a_probability_is_nothing():
+    sure = Volume(np.ones((6, 7, 8), np.float32), Grid.axis_aligned((6, 7, 8), 0.5, (1.03, -2.02, 3.01)).affine_lps)
+    fine = on_fine_lattice(sure, 0.1)
+    places = sure.grid.to_indices(fine.grid.to_lps(np.stack(np.indices(fine.grid.shape)[::-1], -1)))
+    within = ((places >= 0) & (places <= np.array(sure.grid.shape[::-1]) - 1)).all(-1)
+    assert 0 < within.mean() < 1
+    np.testing.assert_allclose(fine.voxels, within, atol=1e-5)
+
+
 @pytest.mark.parametrize(("spacing_mm", "parts"), [(0.099, 1), (0.198, 2), (0.35, 3), (0.5, 5)])
 def test_a_probability_is_interpolated_to_a_whole_part_of_its_spacing(spacing_mm, parts):
     grid = Grid.axis_aligned((30, 32, 34), spacing_mm, (-10.0, 20.0, 300.0))
