@@ -247,3 +247,17 @@ def test_where_the_scan_ends_its_mask_ends_and_is_the_same_before(angles, start_
     scan = Volume(np.zeros(wide.shape, np.uint8), wide.affine_lps).crop(start_kji, np.array(start_kji) + size_kji)
     seen = on_all_voxels_of(scan.grid, mask) if expected.any() else np.zeros_like(expected)
     np.testing.assert_array_equal(seen, expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    # Of a voxel's eight places none lies on the very edge of the mask.
+    shift=st.tuples(*[st.floats(-0.25, 0.25).filter(lambda mm: abs(abs(mm) - 0.125) > 0.01)] * 3),
+    signs=st.tuples(*[st.sampled_from((-1, 1))] * 3),
+)
+def test_a_mask_that_fills_its_grid_is_whole_on_other_voxels(shift, signs):
+    mask = Volume(np.ones((12, 12, 12), np.uint8), grid_round((0, 0, 0), 0.25, 3.0).affine_lps)
+    scan = grid_round(shift, 0.5, 6.0, signs=signs)
+    centres = scan.to_lps(np.stack(np.indices(scan.shape)[::-1], -1))
+    share = np.mean([np.abs(centres + part) <= 1.5 for part in (-0.125, 0.125)], axis=0).prod(-1)
+    np.testing.assert_array_equal(on_all_voxels_of(scan, mask), share >= 0.5)
