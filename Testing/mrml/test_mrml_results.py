@@ -215,7 +215,7 @@ def test_every_result_node_says_how_it_came_about(written):
 
 def test_where_nothing_is_to_be_noted_there_are_no_notes(host, add_scan, result_for):
     node = add_scan()
-    nodes = write_results(replace(result_for(volume_from_node(node).grid), notes=()), node)
+    nodes = add_results(replace(result_for(volume_from_node(node).grid), notes=()), node)
     assert [one.GetAttribute("InnerEarAI.notes") for one in nodes.all()] == [None] * 3
 
 
