@@ -14,8 +14,7 @@ from InnerEarAILib.inference.postprocessing import (
     on_fine_lattice,
     on_voxels_of,
 )
-from InnerEarAILib.inference.predictor import HeatmapPeak
-from InnerEarAILib.landmarks import LANDMARK_NAMES
+from InnerEarAILib.landmarks import LANDMARK_NAMES, HeatmapPeak
 from InnerEarAILib.volume import Grid, Volume
 from library.heatmaps import encode_heatmap
 from library.painted_ear import grid_round

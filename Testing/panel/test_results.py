@@ -82,10 +82,10 @@ def test_the_uncertainty_button_takes_it_off_the_scan_and_puts_it_back(segmented
     assert {composite.GetForegroundVolumeID() for composite in composites} == {uncertainty}
 
 
-def test_uncertainty_that_was_not_computed_cannot_be_shown_and_says_why(panel, scan):
+def test_uncertainty_that_is_not_there_cannot_be_shown_and_says_why(panel, scan):
     add_ears(panel, scan, uncertain=False)
     assert not panel.widget.ui.showUncertaintyButton.enabled
-    assert "ten views" in panel.widget.ui.showUncertaintyButton.toolTip
+    assert "not in the scene" in panel.widget.ui.showUncertaintyButton.toolTip
 
 
 def test_remove_takes_away_exactly_what_the_run_brought(panel, views, scan):

@@ -9,9 +9,8 @@ import numpy as np
 from scipy import ndimage
 
 from InnerEarAILib.ear_result import LandmarkResult
-from InnerEarAILib.inference.predictor import HeatmapPeak
 from InnerEarAILib.inference.quality import UNCERTAIN_LANDMARK
-from InnerEarAILib.landmarks import LANDMARK_NAMES, decode_heatmap
+from InnerEarAILib.landmarks import LANDMARK_NAMES, HeatmapPeak, decode_heatmap
 from InnerEarAILib.preprocessing import lattice_grid, resample
 from InnerEarAILib.splines import beyond_ends, splines_along_axes
 from InnerEarAILib.volume import Grid, Volume

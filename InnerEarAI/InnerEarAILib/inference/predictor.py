@@ -25,8 +25,9 @@ from InnerEarAILib.inference.execution import (
     prepared_network,
     usual_batch_size,
 )
-from InnerEarAILib.inference.merging import HeatmapPeak, MergedViews
+from InnerEarAILib.inference.merging import MergedViews
 from InnerEarAILib.inference.tiling import Slab, Tiling, tile_volume, tile_weight
+from InnerEarAILib.landmarks import HeatmapPeak
 from InnerEarAILib.networks.subvoxels import computed_edge
 from InnerEarAILib.progress import Progress
 
