@@ -140,7 +140,7 @@ def test_options_are_those_that_the_segmenter_knows(tmp_path, scan):
         (["segment"], "required"),
         (["segment", "scan.nrrd"], "-o/--output"),
         (["segment", "scan.nrrd", "-o", "out", "--preset", "best"], "invalid choice: 'best'"),
-        (["segment", "scan.nrrd", "-o", "out", "--views", "3"], "invalid choice: 3"),
+        (["segment", "scan.nrrd", "-o", "out", "--views", "3"], "(choose from 1, 10)"),
         (["segment", "scan.nrrd", "-o", "out", "--wrong"], "unrecognized arguments: --wrong"),
         (["dance"], "invalid choice"),
     ],
