@@ -291,7 +291,13 @@ class _Route:
     def _composed(self, prediction: Prediction, known: np.ndarray, grid: Grid) -> DrawnEar | None:
         with self.timed("postprocessing"):
             self.progress.step("Drawing the labyrinth")
-            landmarks = landmark_results(prediction.heatmaps, prediction.view_peaks, grid, self.card.heatmap_amplitude)
+            landmarks = landmark_results(
+                prediction.heatmaps,
+                prediction.view_peaks,
+                grid,
+                self.card.heatmap_amplitude,
+                upright=self.preset.postprocess,
+            )
             probability = Volume(np.where(known, prediction.probability, 0), grid.affine_lps)
             mask = labyrinth_mask(fine_probability(probability), self.preset.postprocess, landmarks)
             if np.count_nonzero(mask.voxels) * np.prod(mask.spacing_mm) < LEAST_LABYRINTH_MM3:

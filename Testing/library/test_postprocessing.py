@@ -179,6 +179,23 @@ def test_one_view_that_is_lost_costs_no_confidence():
     assert lost.confidence == pytest.approx(sure.confidence)
 
 
+@pytest.mark.parametrize(("off_mm", "taken"), [(1.4, True), (1.6, False)])
+def test_the_view_that_is_not_turned_draws_the_landmark_to_itself_unless_it_is_lost(off_mm, taken):
+    indices = np.full((3, 3), 12.0)
+    off = indices + np.array([0, off_mm / GRID.spacing_mm[1], 0])
+    views = [peaks_at(off), *[peaks_at(indices) for _ in range(9)]]
+    mean = landmark_results(heatmaps_at(indices), views, GRID, AMPLITUDE)
+    upright = landmark_results(heatmaps_at(indices), views, GRID, AMPLITUDE, upright=True)
+    for one, other in zip(mean, upright, strict=True):
+        np.testing.assert_allclose(one.position_lps, GRID.to_lps(indices[0][::-1]), atol=0.02)
+        drawn_mm = np.linalg.norm(other.position_lps - one.position_lps)
+        assert drawn_mm == pytest.approx(0.75 * off_mm if taken else 0, abs=0.02)
+        assert np.linalg.norm(other.position_lps - GRID.to_lps(off[0][::-1])) == pytest.approx(
+            off_mm - drawn_mm, abs=0.03
+        )
+        assert (one.confidence, one.scatter_mm) == (other.confidence, other.scatter_mm)
+
+
 def test_a_network_without_heatmaps_finds_no_landmark():
     results = landmark_results(None, [], GRID, AMPLITUDE)
     assert [(r.name, r.position_lps, r.confidence) for r in results] == [(name, None, 0.0) for name in LANDMARK_NAMES]
