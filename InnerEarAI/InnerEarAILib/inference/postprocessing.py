@@ -50,8 +50,8 @@ UPRIGHT_SHARE = 0.75
 """How much of a landmark's place is that of the view that is not turned; the rest is that of the mean heatmap.
 
 Patients lie as the ears in training do more often than any other way, so that this view knows best: on 31 drawn ears of
-development the helicotrema is 0.41 mm off by the mean, 0.28 by this view and 0.30 by both so, the oval window 0.20, 0.21
-and 0.20, the round window 0.12, 0.12 and 0.11. Ears that lie in another way keep something of the mean; ours.
+development the helicotrema is 0.41 mm off by the mean, 0.28 by this view and 0.30 by both so, the oval window 0.20,
+0.21 and 0.20, the round window 0.12, 0.12 and 0.11. Ears that lie in another way keep something of the mean; ours.
 """
 
 UPRIGHT_WITHIN_MM = 1.5
