@@ -6,6 +6,8 @@ import torch
 from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
 from InnerEarAILib.networks.network_output import NetworkOutput
 
+TILE, OVERLAP = 16, 5
+
 
 def small_network(**changes):
     torch.manual_seed(3)
@@ -17,10 +19,11 @@ def random_voxels(shape, seed=4):
 
 
 class Echo(torch.nn.Module):
-    """Says the voxel's own value in every output; keeps the batch sizes and formats that it was given."""
+    """Says the voxel's own value in every output; keeps the batch sizes and formats that the latest one was given."""
 
     def __init__(self):
         super().__init__()
+        Echo.calls.clear()
         self.scale = torch.nn.Parameter(torch.ones(1))
 
     calls: list = []  # noqa: RUF012 - on the class, since the predictor works on a copy of the module

@@ -16,15 +16,9 @@ from InnerEarAILib.inference.execution import (
 )
 from InnerEarAILib.inference.predictor import predict
 from InnerEarAILib.progress import Progress
-from library.echo_network import Echo, random_voxels, small_network
+from library.echo_network import OVERLAP, TILE, Echo, random_voxels, small_network
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-TILE, OVERLAP = 16, 5
-
-
-@pytest.fixture(autouse=True)
-def no_calls_yet():
-    Echo.calls.clear()
 
 
 class Greedy(Echo):

@@ -19,16 +19,10 @@ from InnerEarAILib.landmarks import decode_heatmap
 from InnerEarAILib.networks.network_output import NetworkOutput
 from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.volume import InputError
-from library.echo_network import Echo, random_voxels, small_network
+from library.echo_network import OVERLAP, TILE, Echo, random_voxels, small_network
 from library.heatmaps import encode_heatmap
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-TILE, OVERLAP = 16, 5
-
-
-@pytest.fixture(autouse=True)
-def no_calls_yet():
-    Echo.calls.clear()
 
 
 def by_monai(network, voxels, view):
