@@ -324,8 +324,8 @@ def test_tables_say_what_was_measured(tmp_path):
     ]
     groups = [row[0] for row in made["Detection"].rows]
     assert groups == ["multi-slice, fresh", "turned 40° oblique", "no ear: knee"]
-    assert made["Detection"].rows[2][2:7] == ("none to find", "–", "–", "1", "–")
-    assert made["Detection"].rows[0][6] == "2 of 2"
+    assert made["Detection"].rows[2][2:8] == ("none to find", "–", "–", "1", "–", "–")
+    assert made["Detection"].rows[0][7] == "2 of 2"
     assert made["Landmarks"].rows[0][2].startswith("0.30 ± 0.28 (0.30)")
     assert made["Uncertainty"].rows[2][3] == "1.0"
     assert "Spearman" not in made["Uncertainty"].note  # two ears tell no order
@@ -377,6 +377,26 @@ def test_the_detection_table_says_whether_poor_results_are_flagged():
         table.note for table in tables([*cases, *usual_cases(silent), unsure, turned]) if table.title == "Detection"
     )
     assert "2 of the 3 found ears with a DSC below 0.9, and 0 of the 1 others" in note
+
+
+def test_landmarks_that_a_malformed_ear_lacks_are_counted_where_they_are_named(tmp_path):
+    whole = true_ear()
+    lacking = replace(whole, landmarks={"oval window": whole.landmarks["oval window"]}, absent=LANDMARK_NAMES[::2])
+    answer = painted_ear("right", CENTRE)
+    unplaced = replace(answer, landmarks=(replace(answer.landmarks[0], position_lps=None), *answer.landmarks[1:]))
+    malformed = case(ears=(lacking,))
+    write_case(tmp_path / "case.npz", malformed)
+    cases = [
+        compare(read_case(tmp_path / "case.npz"), scan_result([found]), 0.0) for found in (answer, unplaced, unplaced)
+    ]
+    assert [ear.invented_landmarks for figures in cases for ear in figures.ears] == [2, 1, 1]
+    assert cases[0].ears[0].landmarks_mm == pytest.approx(0.0, abs=1e-9)
+    missed = compare(malformed, scan_result([]), 0.0)
+    (table,) = (one for one in tables([*cases, missed]) if one.title == "Detection")
+    assert dict(zip(table.columns, table.rows[0], strict=True))["landmarks invented"] == "4 of 6"
+    (table,) = (one for one in tables([compare(case(), scan_result([answer]), 0.0)]) if one.title == "Detection")
+    assert dict(zip(table.columns, table.rows[0], strict=True))["landmarks invented"] == "–"
+    assert turned(malformed, np.eye(3), "turned", "turned").ears[0].absent == LANDMARK_NAMES[::2]
 
 
 def usual_cases(ear, count=20):

@@ -86,6 +86,27 @@ def test_image_labyrinth_and_landmarks_agree_in_any_pose_to_a_tenth_of_a_voxel(t
     assert np.abs(middle_of_image(sample) - mark).max() < 0.3
 
 
+def test_a_landmark_that_a_malformed_ear_lacks_is_taught_to_be_nowhere(tmp_path):
+    anatomy = ball_anatomy("oval window")
+    (ear,) = anatomy.ears
+    lacking = replace(anatomy, ears=(replace(ear, landmarks={"oval window": ear.landmarks["oval window"]}),))
+    sample = source_of(tmp_path).sample_of(lacking, np.random.default_rng(1))
+    assert np.isnan(sample.landmarks_kji[0]).all(1).tolist() == [True, False, True]
+    assert sample.known.all()
+    assert np.abs(middle_of_mass(sample.labyrinth) - sample.landmarks_kji[0, 1]).max() < 0.1
+
+
+def test_some_bones_of_a_pool_carry_an_electrode(monkeypatch):
+    recipe = AnatomyRecipe(0, {"temporal_bone": 1.0}, 0.5, 16.0)
+    monkeypatch.setattr(phantom_pool, "IMPLANTED_SHARE", 0.0)
+    plain = recipe.draw(TRAINING, 1)
+    monkeypatch.setattr(phantom_pool, "IMPLANTED_SHARE", 1.0)
+    implanted = recipe.draw(TRAINING, 1)
+    assert plain.hounsfield.max() < 3500
+    assert implanted.hounsfield.max() > 4000
+    assert torch.equal(plain.labyrinth, implanted.labyrinth)
+
+
 def test_images_lie_on_their_landmarks_on_average(tmp_path):
     source, anatomy = source_of(tmp_path), ball_anatomy("oval window")
     samples = [source.sample_of(anatomy, np.random.default_rng(seed)) for seed in range(24)]

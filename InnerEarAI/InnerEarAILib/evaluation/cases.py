@@ -21,7 +21,7 @@ from InnerEarAILib.scan_files import read_labels, read_volume
 from InnerEarAILib.volume import InputError, Volume
 from InnerEarAILib.whole_files import replacing
 
-CASE_FORMAT = "InnerEarAI evaluation case 2"
+CASE_FORMAT = "InnerEarAI evaluation case 3"
 """The number rises with every change of the layout; a file of another layout is drawn again."""
 
 
@@ -33,11 +33,13 @@ class TrueEar:
         side: anatomical side; empty where nobody knows it.
         labyrinth: uint8 on a fine grid of its own, 1 labyrinth, 0 not; everything beyond the grid is not labyrinth.
         landmarks: (3,) LPS mm by name; those that nobody knows are left out.
+        absent: names of the landmarks that this ear does not have, as far as that is known.
     """
 
     side: Side | Literal[""]
     labyrinth: Volume
     landmarks: Mapping[str, np.ndarray]
+    absent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,10 +176,10 @@ def turned(case: EvaluationCase, rotation: np.ndarray, name: str, group: str) ->
         return replace(volume, affine_lps=turn @ volume.affine_lps)
 
     ears = tuple(
-        TrueEar(
-            ear.side,
-            moved(ear.labyrinth),
-            {one: turn[:3, :3] @ position + turn[:3, 3] for one, position in ear.landmarks.items()},
+        replace(
+            ear,
+            labyrinth=moved(ear.labyrinth),
+            landmarks={one: turn[:3, :3] @ position + turn[:3, 3] for one, position in ear.landmarks.items()},
         )
         for ear in case.ears
     )
@@ -204,7 +206,11 @@ def write_case(path: Path, case: EvaluationCase) -> None:
         "group": case.group,
         "original": case.original,
         "ears": [
-            {"side": ear.side, "landmarks": {one: np.asarray(p, float).tolist() for one, p in ear.landmarks.items()}}
+            {
+                "side": ear.side,
+                "landmarks": {one: np.asarray(p, float).tolist() for one, p in ear.landmarks.items()},
+                "absent": list(ear.absent),
+            }
             for ear in case.ears
         ],
     }
@@ -226,6 +232,7 @@ def read_case(path: Path) -> EvaluationCase | None:
                     ear["side"],
                     Volume(arrays[f"labyrinth{number}"], arrays[f"labyrinth{number}_affine"]),
                     {one: np.array(position) for one, position in ear["landmarks"].items()},
+                    tuple(ear["absent"]),
                 )
                 for number, ear in enumerate(record["ears"])
             )

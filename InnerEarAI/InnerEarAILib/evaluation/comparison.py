@@ -54,6 +54,8 @@ class EarFigures:
         volume_mm3, true_volume_mm3: of the found and the true labyrinth.
         mean_standard_deviation: the out-of-distribution signal of the result.
         flags: sentences of the result about what is unusual.
+        absent_landmarks: how many landmarks this ear does not have.
+        invented_landmarks: how many of those the result gives a place.
     """
 
     side: str
@@ -78,6 +80,8 @@ class EarFigures:
     true_volume_mm3: float
     mean_standard_deviation: float
     flags: tuple[str, ...]
+    absent_landmarks: int = 0
+    invented_landmarks: int = 0
 
 
 @dataclass(frozen=True)
@@ -269,6 +273,8 @@ def _compared(
         true_volume_mm3=_true_volume_mm3(true_ear),
         mean_standard_deviation=NAN if signal is None else signal,
         flags=() if found is None else tuple(found.quality.flags),
+        absent_landmarks=len(true_ear.absent),
+        invented_landmarks=sum(positions.get(name) is not None for name in true_ear.absent),
     )
     stated = {name: None if found is None else getattr(found, of) for name, of in CALIBRATIONS.items()}
     wrong = truth != here

@@ -31,7 +31,7 @@ from InnerEarAILib.progress import Cancelled, Progress
 from InnerEarAILib.scan_checks import measured_scan, without_padding
 from InnerEarAILib.volume import InputError, Volume
 
-COMPARISON_VERSION = 8
+COMPARISON_VERSION = 9
 """Rises with every change of how figures are computed: earlier ones are then computed anew."""
 
 

@@ -64,6 +64,9 @@ def _groups(cases: Sequence[CaseFigures]) -> dict[str, Any]:
             described |= {"ears": len(ears), "found": sum(ear.found for ear in ears)}
             told = [ear.side_right for ear in ears if ear.side_right is not None]
             described |= {"right_side": sum(told)} if told else {}
+            if absent := sum(ear.absent_landmarks for ear in ears if ear.found):
+                invented = sum(ear.invented_landmarks for ear in ears)
+                described |= {"absent_landmarks": absent, "invented_landmarks": invented}
             for name in ("dice", "iou", "average_hausdorff_mm", "landmarks_mm", "mean_standard_deviation"):
                 described |= _spread(name, summarise(getattr(ear, name) for ear in ears))
         groups[group] = described

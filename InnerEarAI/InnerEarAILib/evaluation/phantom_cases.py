@@ -7,7 +7,7 @@ n), with seeds that are small numbers, so that no evaluated ear was ever trained
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 
 from InnerEarAILib.evaluation.cases import EvaluationCase, TrueEar
 from InnerEarAILib.evaluation.given_truth import check_given_ear
+from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.phantom.anatomy import Anatomy
 from InnerEarAILib.phantom.pose import Pose, sample_pose
 from InnerEarAILib.phantom.rendered_anatomy import RenderedAnatomy, render_anatomy
@@ -71,6 +72,7 @@ class PhantomRecipe:
         scanner: kind of scanner.
         state: of the specimen.
         variant: of the anatomy; for a scan without an ear, what it shows.
+        electrode: whether a cochlear implant lies in the ear.
         finest_mm: finer voxels are not made, see `finest_useful_mm`.
     """
 
@@ -79,6 +81,7 @@ class PhantomRecipe:
     scanner: ScannerKind
     state: str = "fresh"
     variant: str = "normal"
+    electrode: bool = False
     finest_mm: float = COARSEST_MM
 
 
@@ -124,6 +127,7 @@ def drawn_phantom(recipe: PhantomRecipe, name: str, group: str, device: str = "c
         name, group: of the case.
         device: where the work is done.
     """
+    from InnerEarAILib.phantom.electrode import implant
     from InnerEarAILib.phantom.head import sample_head
     from InnerEarAILib.phantom.head_earless import sample_earless
     from InnerEarAILib.phantom.temporal_bone import sample_temporal_bone
@@ -136,7 +140,9 @@ def drawn_phantom(recipe: PhantomRecipe, name: str, group: str, device: str = "c
     if recipe.kind == "earless":
         anatomy = sample_earless(rng, recipe.variant)
     else:
-        anatomy = sample_temporal_bone(rng, recipe.variant, recipe.state)
+        anatomy = bone = sample_temporal_bone(rng, recipe.variant, recipe.state)
+        if recipe.electrode:
+            anatomy = implant(bone, bone.labyrinth.frames.cochlear_centreline, rng)
     rendered = render_anatomy(anatomy, recipe.finest_mm, DRAWN_MM, device=device)
     field = np.full(3, FIELD_MM)
     return _scanned(rendered, anatomy, recipe, rng, field, mirror=bool(rng.random() < 0.5), case=(name, group))
@@ -180,6 +186,8 @@ def _scanned(
     grid = scanner.native_grid(centre, field_mm)
     stored = scan_rendered(rendered, scanner, pose, grid, rng).cpu().numpy().astype(scanner.storage.dtype)
     ears = tuple(_true_ear(rendered, anatomy, pose, number) for number in range(len(rendered.ears)))
+    if isinstance(recipe, PhantomRecipe):  # of a given one nobody may have marked a landmark that is there
+        ears = tuple(replace(ear, absent=tuple(n for n in LANDMARK_NAMES if n not in ear.landmarks)) for ear in ears)
     name, group = case
     return EvaluationCase(name, group, Volume(stored, grid.affine_lps, name), ears)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -27,6 +28,9 @@ FIRST_REPORTED = 800
 FIRST_USUAL = 300
 """The numbers of the ears that say what is usual are among those of development."""
 
+IMPLANTED = "implanted"
+"""In place of a variant: a normal ear with the electrode of a cochlear implant."""
+
 _USUAL_COUNTS = {NORMAL_GROUPS[0]: 16, NORMAL_GROUPS[1]: 12, NORMAL_GROUPS[2]: 12}
 
 _EARS = (
@@ -41,6 +45,13 @@ _EARS = (
     ("multi_slice", "fresh", "ossification", "multi-slice, ossification", (0, 8, 0, 1)),
     ("multi_slice", "fresh", "incomplete_partition", "multi-slice, incomplete partition", (0, 4, 0, 1)),
     ("thick_slice", "fresh", "normal", "thick-slice, fresh", (0, 4, 0, 1)),
+    ("multi_slice", "fresh", "lateral_canal_dysplasia", "multi-slice, lateral canal dysplasia", (0, 3, 0, 1)),
+    ("multi_slice", "fresh", "cochlear_hypoplasia", "multi-slice, cochlear hypoplasia", (0, 3, 0, 1)),
+    ("multi_slice", "fresh", "incomplete_partition_1", "multi-slice, incomplete partition I", (0, 3, 0, 1)),
+    ("multi_slice", "fresh", "common_cavity", "multi-slice, common cavity", (0, 3, 0, 1)),
+    ("multi_slice", "fresh", "cochlear_aplasia", "multi-slice, cochlear aplasia", (0, 3, 0, 1)),
+    ("multi_slice", "fresh", "labyrinthine_aplasia", f"{EARLESS_PREFIX}: labyrinthine aplasia", (0, 2, 0, 1)),
+    ("multi_slice", "fresh", IMPLANTED, "multi-slice, implanted", (0, 4, 0, 1)),
 )
 
 _EARLESS = (("knee", (1, 3, 2, 8)), ("brain", (0, 2, 1, 6)), ("water", (0, 0, 0, 3)), ("air", (0, 1, 0, 1)))
@@ -74,30 +85,26 @@ def suite(
     """
     plan = _PLANS[role, quick]
 
-    def group_of(first: int, count: int, group: str, kind: str, scanner: ScannerKind, *what: str) -> list[CaseRecipe]:
-        finest_mm = finest_useful_mm(model_spacing_mm, scanner)
-        numbers = range(first, first + count)
-        return [
-            _recipe(PhantomRecipe(number, kind, scanner, *what, finest_mm=finest_mm), group, device)
-            for number in numbers
-        ]
+    def group_of(count: int, group: str, first: PhantomRecipe) -> list[CaseRecipe]:
+        first = replace(first, finest_mm=finest_useful_mm(model_spacing_mm, first.scanner))
+        numbers = range(first.number, first.number + count)
+        return [_recipe(replace(first, number=number), group, device) for number in numbers]
 
     groups = []
     # Numbers are given out for many more cases than are used, so that a larger suite keeps the cases of this one.
     for row, (scanner, state, variant, group, counts) in enumerate(_EARS):
-        first = 1000 * row + FIRST_REPORTED
-        groups.append(group_of(first, counts[plan], group, "ear", scanner, state, variant))
+        groups.append(group_of(counts[plan], group, _ear(1000 * row + FIRST_REPORTED, scanner, state, variant)))
     originals = list(zip(groups[0], _TURNED_CASES[plan], strict=False))
     groups += [[_turned_recipe(original, turn) for original, turns in originals if turn in turns] for turn in _TURNS]
     for row, (kind, counts) in enumerate(_EARLESS):
-        words = ("earless", "multi_slice", "fresh", kind)
-        first = 100_000 + 1000 * row + FIRST_REPORTED
-        groups.append(group_of(first, counts[plan], f"{EARLESS_PREFIX}: {kind}", *words))
-    groups.append(group_of(200_000 + FIRST_REPORTED, _HEADS[plan], "whole heads", "head", "multi_slice"))
+        first = PhantomRecipe(100_000 + 1000 * row + FIRST_REPORTED, "earless", "multi_slice", variant=kind)
+        groups.append(group_of(counts[plan], f"{EARLESS_PREFIX}: {kind}", first))
+    heads = PhantomRecipe(200_000 + FIRST_REPORTED, "head", "multi_slice")
+    groups.append(group_of(_HEADS[plan], "whole heads", heads))
     if role == "segmenter" and not quick:
         for row, (scanner, state, variant, group, _) in enumerate(_EARS):
-            first, count = 1000 * row + FIRST_USUAL, _USUAL_COUNTS.get(group, 0)
-            groups.append(group_of(first, count, f"{USUAL_PREFIX}: {group}", "ear", scanner, state, variant))
+            first = _ear(1000 * row + FIRST_USUAL, scanner, state, variant)
+            groups.append(group_of(_USUAL_COUNTS.get(group, 0), f"{USUAL_PREFIX}: {group}", first))
     return _interleaved(groups)
 
 
@@ -110,6 +117,12 @@ def plain_name(words: str) -> str:
     """Words as a part of a file name: letters, digits and hyphens, joined by underscores."""
     kept = "".join(letter if (letter.isascii() and letter.isalnum()) or letter == "-" else " " for letter in words)
     return "_".join(kept.split())
+
+
+def _ear(number: int, scanner: ScannerKind, state: str, variant: str) -> PhantomRecipe:
+    if variant == IMPLANTED:
+        return PhantomRecipe(number, "ear", scanner, state, electrode=True)
+    return PhantomRecipe(number, "ear", scanner, state, variant)
 
 
 def _recipe(recipe: PhantomRecipe, group: str, device: str) -> CaseRecipe:

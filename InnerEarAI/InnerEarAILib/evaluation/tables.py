@@ -177,6 +177,7 @@ def detection_table(cases: Sequence[CaseFigures], usual: float | None) -> Table:
         found = [ear for ear in ears if ear.found]
         told = [ear.side_right for ear in found if ear.side_right is not None]
         flagged = [ear for ear in found if is_flagged(ear, usual)]
+        absent = sum(ear.absent_landmarks for ear in found)
         rows.append(
             (
                 group,
@@ -185,16 +186,28 @@ def detection_table(cases: Sequence[CaseFigures], usual: float | None) -> Table:
                 f"{sum(bool(side) for side in told)} of {len(told)}" if told else "–",
                 spread(summarise(ear.centre_mm for ear in found), 1),
                 str(sum(case.false_ears for case in members)),
+                f"{sum(ear.invented_landmarks for ear in found)} of {absent}" if absent else "–",
                 f"{len(flagged)} of {len(found)}" if found else "–",
                 _number(summarise(case.seconds for case in members if not case.refusal).mean, 0),
             )
         )
     return Table(
         "Detection",
-        "False ears are labyrinths where there is none. Of a flagged ear the result says in words what is unusual; by "
+        "False ears are labyrinths where there is none; invented landmarks those that a malformed ear that was found "
+        "does not have. Of a flagged ear the result says in words what is unusual; by "
         f"their standard deviation the uppermost {100 * (1 - USUAL_SHARE):.0f} % of normal ears are. Seconds are of "
         f"the route on the computer that judged it, mean over the scans.{_told_of_poor_ears(cases, usual)}",
-        ("group", "scans", "ears found", "side right", "centre off (mm)", "false ears", "flagged", "seconds"),
+        (
+            "group",
+            "scans",
+            "ears found",
+            "side right",
+            "centre off (mm)",
+            "false ears",
+            "landmarks invented",
+            "flagged",
+            "seconds",
+        ),
         tuple(rows),
     )
 

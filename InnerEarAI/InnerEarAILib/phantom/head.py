@@ -28,15 +28,12 @@ class Head:
 
     Attributes:
         right, left: as given.
-        ears: right before left.
+        ears: right before left, as many as there are.
     """
 
     def __init__(self, right: TemporalBone, left: TemporalBone) -> None:
         self.right, self.left = right, left
-        self.ears = (
-            _placed(right, np.ones(3), "right"),
-            _placed(left, MIRROR, "left"),
-        )
+        self.ears = (*_placed(right, np.ones(3), "right"), *_placed(left, MIRROR, "left"))
 
     @torch.no_grad()
     def label(self, points: Tensor, edge_mm: float) -> tuple[Tensor, Tensor]:
@@ -91,7 +88,10 @@ def sample_head(rng: np.random.Generator, variant: str | None = None, state: Sta
     )
 
 
-def _placed(bone: TemporalBone, sign: np.ndarray, side: str) -> PhantomEar:
+def _placed(bone: TemporalBone, sign: np.ndarray, side: str) -> tuple[PhantomEar, ...]:
+    """The ear of a bone, if it has one, in the head."""
     place = np.array(bone.parameters.place)
-    landmarks = {name: sign * (position + place) for name, position in bone.labyrinth.landmarks.items()}
-    return PhantomEar(side, landmarks, dict(bone.labyrinth.measures))
+    return tuple(
+        replace(ear, side=side, landmarks={name: sign * (position + place) for name, position in ear.landmarks.items()})
+        for ear in bone.ears
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 
 import numpy as np
 
+from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.phantom.labyrinth_canals import Canal
 from InnerEarAILib.phantom.labyrinth_cochlea import Cochlea
 from InnerEarAILib.phantom.labyrinth_parameters import LabyrinthParameters
@@ -16,12 +18,17 @@ membrane, between the edge of the osseous lamina and the lateral wall."""
 
 
 def measure(
-    cochlea: Cochlea,
+    cochlea: Cochlea | None,
     canals: Mapping[str, Canal],
     landmarks: Mapping[str, np.ndarray],
     parameters: LabyrinthParameters,
 ) -> dict[str, float]:
-    """Figures of a labyrinth, in mm, degrees and turns.
+    """Figures of a labyrinth, in mm, degrees and turns; those of what it has.
+
+    Args:
+        cochlea: None where it does not wind.
+        canals, landmarks: those that there are.
+        parameters: of the labyrinth.
 
     Definitions:
         a_value_mm: from the round window across the modiolar axis to the lateral wall opposite, seen along the axis.
@@ -34,7 +41,23 @@ def measure(
         NAME_NAME_angle_deg: between the planes of two canals, 0 to 90.
         helicotrema_oval_mm, helicotrema_round_mm, oval_round_mm: between landmarks.
     """
-    helicotrema, oval, round_ = (landmarks[n] for n in ("helicotrema", "oval window", "round window"))
+    figures = {}
+    if cochlea is not None:
+        figures |= _cochlear_figures(cochlea, landmarks["round window"], parameters)
+    for first, second in combinations([name for name in LANDMARK_NAMES if name in landmarks], 2):
+        figures[f"{first.split()[0]}_{second.split()[0]}_mm"] = float(
+            np.linalg.norm(landmarks[first] - landmarks[second])
+        )
+    for name, canal in canals.items():
+        figures[f"{name}_canal_radius_mm"] = canal.radius_mm
+        figures[f"{name}_canal_lumen_mm"] = float(2 * canal.curve.profile[canal.slender, 0].mean())
+    for first, second in combinations(canals, 2):
+        cosine = abs(float(canals[first].normal @ canals[second].normal))
+        figures[f"{first}_{second}_angle_deg"] = float(np.degrees(np.arccos(min(cosine, 1.0))))
+    return figures
+
+
+def _cochlear_figures(cochlea: Cochlea, round_window: np.ndarray, parameters: LabyrinthParameters) -> dict[str, float]:
     from_zero = cochlea.angles >= 0
     wall = cochlea.curve.wall(0.0)
     corti = cochlea.curve.centres + ORGAN_OF_CORTI_SHARE * (wall - cochlea.curve.centres)
@@ -50,24 +73,14 @@ def measure(
         return np.array([np.interp(np.radians(degrees), cochlea.angles, wall[:, k]) for k in range(3)])
 
     middle = np.array([np.interp(0.0, cochlea.angles, cochlea.curve.centres[:, k]) for k in range(3)])
-    figures = {
-        "a_value_mm": off_axis(round_) + off_axis(wall_at(180)),
+    return {
+        "a_value_mm": off_axis(round_window) + off_axis(wall_at(180)),
         "b_value_mm": off_axis(wall_at(90)) + off_axis(wall_at(270)),
         "cochlear_height_mm": float(height(_walls_of_last_turn(cochlea)).max() - height(middle)),
         "cochlear_turns": parameters.cochlea.turns,
         "cochlear_duct_length_mm": _length(wall[from_zero]),
         "organ_of_corti_length_mm": _length(corti[from_zero]),
-        "helicotrema_oval_mm": float(np.linalg.norm(helicotrema - oval)),
-        "helicotrema_round_mm": float(np.linalg.norm(helicotrema - round_)),
-        "oval_round_mm": float(np.linalg.norm(oval - round_)),
     }
-    for name, canal in canals.items():
-        figures[f"{name}_canal_radius_mm"] = canal.radius_mm
-        figures[f"{name}_canal_lumen_mm"] = float(2 * canal.curve.profile[canal.slender, 0].mean())
-    for first, second in (("anterior", "posterior"), ("anterior", "lateral"), ("posterior", "lateral")):
-        cosine = abs(float(canals[first].normal @ canals[second].normal))
-        figures[f"{first}_{second}_angle_deg"] = float(np.degrees(np.arccos(min(cosine, 1.0))))
-    return figures
 
 
 def _walls_of_last_turn(cochlea: Cochlea) -> np.ndarray:

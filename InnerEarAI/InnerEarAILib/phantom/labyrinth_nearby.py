@@ -8,15 +8,16 @@ from torch import Tensor
 
 from InnerEarAILib.phantom.anatomy import CANALS, COCHLEA, VESTIBULE
 from InnerEarAILib.phantom.canvas import Canvas
-from InnerEarAILib.phantom.labyrinth import Labyrinth, LabyrinthDistances
+from InnerEarAILib.phantom.labyrinth import Labyrinth
 from InnerEarAILib.phantom.labyrinth_shapes import FAR_MM
+from InnerEarAILib.phantom.labyrinth_solids import LabyrinthDistances
 
 LABYRINTH_REACH_MM = 16.0
 """Half edge of the box round the vestibule outside which no labyrinth is looked for."""
 
 NEAR_MM = 4.5
 """Distance from the labyrinth beyond which nothing depends on it; what is noted for all points farther away. Less than
-labyrinth.REACH_MM, so that no rough bound shows."""
+labyrinth_solids.REACH_MM, so that no rough bound shows."""
 
 INNER_FIELDS = ("cochlea", "vestibule", "canals", "bone_within")
 """Distances that matter within the labyrinth's wall alone."""

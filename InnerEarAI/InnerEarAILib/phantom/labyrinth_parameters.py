@@ -14,11 +14,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-VARIANTS = ("normal", "incomplete_partition", "enlarged_vestibular_aqueduct", "dehiscent_superior_canal")
-"""Anatomies that can be drawn: the normal one, two malformations, and one with no bone over the superior canal."""
+from InnerEarAILib.phantom.labyrinth_malformations import (
+    CANAL_NAMES,
+    WHOLE,
+    WITH_CAVITIES,
+    Malformation,
+    sample_malformation,
+)
 
-CANAL_NAMES = ("anterior", "posterior", "lateral")
-"""The semicircular canals; the anterior one is also called superior."""
+VARIANTS = (
+    "normal",
+    "incomplete_partition",
+    "enlarged_vestibular_aqueduct",
+    "dehiscent_superior_canal",
+    *WITH_CAVITIES,
+)
+"""Anatomies that can be drawn: the normal one, two malformations, one with no bone over the superior canal, and the
+malformations that lack whole parts."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +106,7 @@ class LabyrinthParameters:
         vestibular_aqueduct_mm: diameter of the vestibular aqueduct.
         cochlear_aqueduct_mm: diameter of the cochlear aqueduct's inner part.
         oval_window_offset_mm: shift of the oval window on the wall, before it is put onto the wall.
+        malformation: what it lacks.
         warp: smooth displacement of everything, a sum of plane waves; each row holds the amplitude vector (mm), the
             wave vector (radians per mm) and the phase (radians), 7 numbers.
     """
@@ -111,6 +124,7 @@ class LabyrinthParameters:
     vestibular_aqueduct_mm: float = 0.6
     cochlear_aqueduct_mm: float = 0.3
     oval_window_offset_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    malformation: Malformation = WHOLE
     warp: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
@@ -176,7 +190,28 @@ def sample_labyrinth_parameters(rng: np.random.Generator, variant: str = "normal
         return replace(parameters, cochlea=cochlea, vestibular_aqueduct_mm=float(rng.uniform(1.5, 3.0)))
     if variant == "enlarged_vestibular_aqueduct":
         return replace(parameters, vestibular_aqueduct_mm=float(rng.uniform(1.5, 4.0)))
+    if variant in WITH_CAVITIES:
+        return _malformed(rng, parameters)
     return parameters
+
+
+def _malformed(rng: np.random.Generator, parameters: LabyrinthParameters) -> LabyrinthParameters:
+    """A labyrinth that lacks parts; its vestibule may be wide, and what there is of a cochlea small."""
+    variant, cochlea = parameters.variant, parameters.cochlea
+    malformation = sample_malformation(rng, variant)
+    wide = 1.0
+    if variant == "cochlear_hypoplasia" and rng.random() < 0.5:  # type III: small, of less than two turns
+        malformation = WHOLE
+        cochlea = replace(cochlea, scale=float(rng.uniform(0.72, 0.85)), turns=float(rng.uniform(1.0, 1.6)))
+    elif variant == "incomplete_partition_1":
+        cochlea = replace(cochlea, turns=float(rng.uniform(2.0, 2.5)), partition_turns=0.0)
+        wide = float(rng.uniform(1.15, 1.4))
+    elif variant == "cochlear_aplasia" and rng.random() < 0.5:
+        wide = float(rng.uniform(1.15, 1.4))
+    x, y, z = parameters.vestibule_scale
+    return replace(
+        parameters, malformation=malformation, cochlea=cochlea, vestibule_scale=(wide * x, wide * y, wide * z)
+    )
 
 
 def _sample_canal(normal, triple, lumen: float) -> CanalParameters:

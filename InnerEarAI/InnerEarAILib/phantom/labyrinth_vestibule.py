@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from InnerEarAILib.phantom.labyrinth_malformations import Part
 from InnerEarAILib.phantom.labyrinth_parameters import LabyrinthParameters
-from InnerEarAILib.phantom.labyrinth_shapes import Ellipsoid
+from InnerEarAILib.phantom.labyrinth_shapes import Ellipsoid, unit
 
 RECESSES = {
     "cavity": ((-0.18, 0.18, 0.23), (1.61, 2.90, 1.83), (-0.40, -0.41, -0.30)),
@@ -28,6 +29,26 @@ def build_vestibule(parameters: LabyrinthParameters, displace) -> list[Ellipsoid
         _ellipsoid(recess, scale, bulge, parameters.size, displace)
         for recess, bulge in zip(RECESSES.values(), parameters.vestibule_bulge, strict=True)
     ]
+
+
+def build_cavities(parameters: LabyrinthParameters, part: Part, displace) -> list[Ellipsoid]:
+    """The cavities of a malformed labyrinth that belong to a part."""
+    return [
+        Ellipsoid(
+            displace(parameters.size * np.array([cavity.centre_mm]))[0],
+            parameters.size * np.array(cavity.semi_axes_mm),
+            _axes_along(np.array(cavity.long_axis)),
+        )
+        for cavity in parameters.malformation.cavities
+        if cavity.part == part
+    ]
+
+
+def _axes_along(direction: np.ndarray) -> np.ndarray:
+    """Orthonormal rows, the first along a direction, the third as nearly upright as can be."""
+    first = unit(direction)
+    third = unit(np.array([0.0, 0.0, 1.0]) - first[2] * first)
+    return np.stack([first, np.cross(third, first), third])
 
 
 def build_tympanic_pocket(parameters: LabyrinthParameters, displace) -> Ellipsoid:

@@ -228,6 +228,8 @@ def _anatomy(rng: np.random.Generator, options: PhantomOptions) -> tuple[Anatomy
 
         return given_anatomy(options.labyrinth, options.landmarks, options.tissues, options.side, rng, host=bone)
     if options.electrode:
+        if not bone.labyrinth.parameters.malformation.cochlea:
+            raise InputError(f"The variant '{options.variant}' has no cochlea for an electrode; choose another.")
         return implant(bone, bone.labyrinth.frames.cochlear_centreline, rng), side
     return bone, side
 

@@ -147,7 +147,7 @@ def _drawn_truth(
     part = torch.zeros(shape, dtype=torch.uint8, device=device)
     indices = near.nonzero()
     matrix = torch.as_tensor(affine[:3], dtype=torch.float32, device=device)
-    for piece in indices.split(POINTS_AT_ONCE):
+    for piece in indices.split(POINTS_AT_ONCE) if len(indices) else ():  # of nothing, split makes one empty piece
         points = piece.flip(1).to(torch.float32) @ matrix[:, :3].T + matrix[:, 3]
         share[piece.unbind(1)], part[piece.unbind(1)] = truth_at(anatomy, points, edge)
     return share, part

@@ -36,6 +36,12 @@ VARIANT_SHARES = {
     "fibrosis": 0.04,
     "ossification": 0.04,
     "incomplete_partition": 0.04,
+    "lateral_canal_dysplasia": 0.03,
+    "cochlear_hypoplasia": 0.03,
+    "incomplete_partition_1": 0.03,
+    "common_cavity": 0.03,
+    "cochlear_aplasia": 0.02,
+    "labyrinthine_aplasia": 0.01,
 }
 STATE_SHARES: dict[State, float] = {"fresh": 0.7, "embalmed": 0.12, "dry": 0.1, "embedded": 0.08}
 """How often each is drawn where the caller leaves it open: diseased and prepared ears far more often than they occur,
@@ -51,7 +57,7 @@ class TemporalBone:
 
     Attributes:
         labyrinth, parameters: as given.
-        ears: the one ear.
+        ears: the one ear; none where there is no labyrinth.
         bodies: the neighbours as placed.
         surfaces: the outer surfaces of the bone.
     """
@@ -59,7 +65,8 @@ class TemporalBone:
     def __init__(self, labyrinth: Labyrinth, parameters: TemporalBoneParameters) -> None:
         self.labyrinth = labyrinth
         self.parameters = parameters
-        self.ears = (PhantomEar("right", dict(labyrinth.landmarks), dict(labyrinth.measures)),)
+        ear = PhantomEar("right", dict(labyrinth.landmarks), dict(labyrinth.measures))
+        self.ears = (ear,) if labyrinth.parameters.malformation.lumen else ()
         self.bodies = NeighbourBodies(labyrinth.frames, parameters.neighbours)
         self.surfaces = BoneSurfaces(parameters.neighbours.bone, parameters.neighbours.posture)
         self._surroundings = Surroundings(parameters.surroundings, parameters.tissue)

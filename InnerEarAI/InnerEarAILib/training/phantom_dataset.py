@@ -181,7 +181,7 @@ class PhantomSource:
             return rendered.centre + rng.uniform(-0.5, 0.5, 3) * rendered.extent_mm
         ear = rendered.ears[int(rng.integers(len(rendered.ears)))]
         # The windows lie near the middle of a labyrinth, the helicotrema at one end: their mean is near its centre.
-        centre = np.mean([ear.landmarks[name] for name in LANDMARK_NAMES[1:]], axis=0)
+        centre = np.mean([ear.landmarks[name] for name in LANDMARK_NAMES[1:] if name in ear.landmarks], axis=0)
         if rng.random() < sampling.near_share:
             return centre + rng.normal(0, sampling.near_mm, 3)
         return centre + rng.uniform(-sampling.far_mm, sampling.far_mm, 3)
@@ -211,12 +211,12 @@ class PhantomSource:
             labyrinth = _widened(labyrinth, self.sampling.rim_mm / self.spacing_mm)
         landmarks = np.full((len(rendered.ears), 3, 3), np.nan)
         for row, ear in zip(landmarks, rendered.ears, strict=True):
-            for channel, position_lps in enumerate(pose.landmarks_lps(ear)[name] for name in LANDMARK_NAMES):
+            for name, position_lps in pose.landmarks_lps(ear).items():
                 index_kji = tile.to_indices(position_lps)[::-1]
                 nearest = np.round(index_kji).astype(int)
                 in_tile = ((nearest >= 0) & (nearest < self.tile_voxels)).all()
                 if not in_tile or inside[tuple(nearest)]:
-                    row[channel] = index_kji
+                    row[LANDMARK_NAMES.index(name)] = index_kji
         return TrainingSample(image.astype(np.float32), labyrinth.astype(np.float32), landmarks, np.ones(3, bool))
 
 

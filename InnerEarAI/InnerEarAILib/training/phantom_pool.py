@@ -34,6 +34,9 @@ BACKGROUND_NICENESS = 10
 AIR_HOUNSFIELD = -1000.0
 """What lies beyond a drawn head or earless body: where the drawing ends, the scan ends."""
 
+IMPLANTED_SHARE = 0.06
+"""Share of the temporal bones with a cochlea that have an electrode in it; ours, as often as a disease."""
+
 HEAD_EXTENT_MM = (170.0, 200.0, 120.0)
 """Drawn part of a head along x, y, z, round the level of the ears."""
 
@@ -198,11 +201,13 @@ def _grow_until(pool: AnatomyPool, anatomies: int) -> None:
 
 
 def _temporal_bone(recipe: AnatomyRecipe, rng: np.random.Generator) -> RenderedAnatomy:
+    from InnerEarAILib.phantom.electrode import implant
     from InnerEarAILib.phantom.temporal_bone import sample_temporal_bone
 
-    return render_anatomy(
-        sample_temporal_bone(rng), recipe.spacing_mm, recipe.extent_mm, truth_spacing_mm=recipe.truth_spacing_mm
-    )
+    bone = anatomy = sample_temporal_bone(rng)
+    if rng.random() < IMPLANTED_SHARE and bone.labyrinth.parameters.malformation.cochlea:
+        anatomy = implant(bone, bone.labyrinth.frames.cochlear_centreline, rng)
+    return render_anatomy(anatomy, recipe.spacing_mm, recipe.extent_mm, truth_spacing_mm=recipe.truth_spacing_mm)
 
 
 def _head(recipe: AnatomyRecipe, rng: np.random.Generator) -> RenderedAnatomy:
