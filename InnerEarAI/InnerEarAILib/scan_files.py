@@ -164,6 +164,8 @@ def _read(path: Path | str, series_number: int | None, progress: Progress, are_l
         if path.is_dir():
             return read_dicom_folder(Path(os.path.abspath(path)), series_number, progress)
         _check_kind(path)
+        if series_number is not None:
+            raise InputError(f"{path.name} is a file and has no series to choose from; leave the series number out.")
         try:
             return _read_file(path, progress, are_labels)
         except OSError as error:

@@ -165,6 +165,7 @@ def test_a_folder_that_cannot_be_made_is_told_of(tmp_path):
         ({"landmarks": "marks.json"}, "without a labyrinth"),
         ({"head": True, "state": "dry"}, "living"),
         ({"head": True, "electrode": True}, "leave out"),
+        ({"head": True, "side": "left"}, "both ears"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_in_one_sentence(changes, sentence):

@@ -321,6 +321,11 @@ def test_single_dicom_file_asks_for_its_folder(tmp_path):
     assert "single DICOM file" in refused(read_volume, tmp_path / "slice")
 
 
+def test_a_series_cannot_be_chosen_from_a_file(tmp_path):
+    write_volume(tmp_path / "ear.nrrd", noisy_scan(affine()))
+    assert "has no series" in refused(lambda: read_volume(tmp_path / "ear.nrrd", 2))
+
+
 def test_unreadable_file_is_said_to_be_so(tmp_path, monkeypatch):
     path = written(tmp_path / "scan.nrrd", noisy_scan().to_sitk())
 

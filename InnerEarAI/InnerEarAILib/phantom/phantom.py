@@ -216,6 +216,8 @@ def _anatomy(rng: np.random.Generator, options: PhantomOptions) -> tuple[Anatomy
         raise InputError(
             "A head is a living one with its own ears: leave out labyrinth, electrode and state, or the head."
         )
+    if options.head and options.side != "random":
+        raise InputError("A head has both ears: leave out the side, or the head.")
     try:
         if options.head:
             return sample_head(rng, options.variant), "right"
