@@ -10,9 +10,10 @@ import torch
 from InnerEarAILib.benchmark.contenders import LOOP, MONAI, OURS, contenders
 from InnerEarAILib.benchmark.measurement import alternating
 from InnerEarAILib.inference.device import choose_precision
-from InnerEarAILib.inference.execution import ExecutionPlan, prepared_network
+from InnerEarAILib.inference.execution_plan import ExecutionPlan
 from InnerEarAILib.inference.locator import locate_ears
 from InnerEarAILib.inference.predictor import predict
+from InnerEarAILib.inference.prepared_network import prepared_network
 from InnerEarAILib.model_store import load_card, load_network
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.volume import Grid, Volume

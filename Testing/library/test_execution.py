@@ -7,14 +7,10 @@ import pytest
 import torch
 
 from InnerEarAILib.inference import predictor
-from InnerEarAILib.inference.execution import (
-    ExecutionPlan,
-    cudnn_settings,
-    memory_ladder,
-    prepared_network,
-    usual_batch_size,
-)
+from InnerEarAILib.inference.execution import cudnn_settings
+from InnerEarAILib.inference.execution_plan import ExecutionPlan, memory_ladder, usual_batch_size
 from InnerEarAILib.inference.predictor import predict
+from InnerEarAILib.inference.prepared_network import prepared_network
 from InnerEarAILib.progress import Progress
 from library.echo_network import OVERLAP, TILE, Echo, random_voxels, small_network
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from InnerEarAILib.inference.execution import ExecutionPlan, prepared_network
+from InnerEarAILib.inference.execution_plan import ExecutionPlan
 from InnerEarAILib.inference.onednn import OneDnnConvolution, convolve_by_onednn
+from InnerEarAILib.inference.prepared_network import prepared_network
 from InnerEarAILib.model_store import load_card, load_network
 
 CPU = torch.device("cpu")

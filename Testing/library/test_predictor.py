@@ -11,9 +11,7 @@ from monai.inferers import SlidingWindowInferer
 
 from InnerEarAILib.inference import merging, predictor
 from InnerEarAILib.inference.augmentation import choose_views
-from InnerEarAILib.inference.execution import (
-    ExecutionPlan,
-)
+from InnerEarAILib.inference.execution_plan import ExecutionPlan
 from InnerEarAILib.inference.predictor import predict
 from InnerEarAILib.landmarks import decode_heatmap
 from InnerEarAILib.networks.network_output import NetworkOutput

@@ -109,7 +109,7 @@ def test_speed_is_that_of_one_tile_of_those_that_a_gpu_takes_together(monkeypatc
         shown.append(len(tile_volume(voxels.shape, tile, overlap).starts_kji))
         return SimpleNamespace(execution={"device": "cpu", "precision": "float32", "tiles": shown[-1], "seconds": 3.0})
 
-    monkeypatch.setattr("InnerEarAILib.inference.execution.usual_batch_size", lambda device, tile: 4)
+    monkeypatch.setattr("InnerEarAILib.inference.execution_plan.usual_batch_size", lambda device, tile: 4)
     monkeypatch.setattr("InnerEarAILib.inference.predictor.predict", predicted)
     assert measure_speed(LOCATOR).seconds_per_tile == 0.75
     assert shown == [4]

@@ -1,167 +1,29 @@
-"""Where a network runs, how much of it at a time, and the way down when memory does not suffice."""
+"""Runs a network on one batch of tiles after the other, on a GPU without waiting for each."""
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from InnerEarAILib.inference.device import Precision
-from InnerEarAILib.inference.memory import is_out_of_memory
-from InnerEarAILib.inference.onednn import convolve_by_onednn
+from InnerEarAILib.inference.execution_plan import ExecutionPlan
 from InnerEarAILib.networks.network_output import NetworkOutput
-from InnerEarAILib.progress import Progress
 
-Result = TypeVar("Result")
 Batch = TypeVar("Batch")
-
-GPU_BATCH_VOXELS = 4 * 128**3
-"""Voxels that a GPU is given at a time: four of the paper's tiles, or correspondingly more small ones."""
-
-MOST_TILES_AT_A_TIME = 32
 
 BATCHES_IN_FLIGHT = 2
 """CUDA batches queued before the host waits: enough to keep the device busy, few enough to cancel promptly."""
-
-EXACT_LAYERS = ("segmentation_head.levels.0.convolutions.1", "segmentation_head.output")
-"""What stays in float32 beside bfloat16: the last layers before the probability, whose rounding no normalisation
-follows. Rounded, they shift the whole surface of the labyrinth in one direction, the same in all views: on the embedded
-phantom Dice falls from 0.9995 to 0.9990 of float32. They cost a tenth of the time."""
-
-NO_ENGINE = "unable to find an engine"
-"""Said by cuDNN where no algorithm of a convolution fits, which memory is the usual reason of."""
 
 _CUDNN_IN_USE = threading.RLock()
 """Held by the thread whose settings cuDNN has."""
 
 AUTOTUNED_BATCHES = 50
 """From so many batches on it pays to let cuDNN try which of its convolutions is the fastest; ours, not measured."""
-
-
-@dataclass(frozen=True)
-class ExecutionPlan:
-    """Where the work is done.
-
-    Attributes:
-        device: of the network.
-        accumulators: device of the volumes that the tiles are merged in.
-        batch_size: tiles at a time.
-        precision: of weights and feature maps; merging is always float32.
-    """
-
-    device: torch.device
-    accumulators: torch.device
-    batch_size: int
-    precision: Precision
-
-    def __str__(self) -> str:
-        place = "" if self.accumulators == self.device else f", results on the {self.accumulators.type.upper()}"
-        return f"{self.device.type.upper()}{place}, {self.batch_size} tile(s) at a time"
-
-
-@dataclass(frozen=True)
-class Outcome(Generic[Result]):
-    """What came out, by which plan, and a sentence for each plan that was given up."""
-
-    result: Result
-    plan: ExecutionPlan
-    fallbacks: tuple[str, ...]
-
-
-class NotFiniteError(ArithmeticError):
-    """The network's output has infinities or NaN."""
-
-
-def usual_batch_size(device: torch.device, tile: int) -> int:
-    """Tiles that are computed with that edge length at a time: a CPU gains nothing from more, a GPU is to be filled."""
-    if device.type != "cuda":
-        return 1
-    return min(max(GPU_BATCH_VOXELS // tile**3, 1), MOST_TILES_AT_A_TIME)
-
-
-def memory_ladder(device: torch.device, precision: Precision, batch_size: int) -> tuple[ExecutionPlan, ...]:
-    """The plans to try, each needing less memory on the device: results on the CPU, smaller batches, all on the CPU."""
-    cpu = torch.device("cpu")
-    plans = [ExecutionPlan(device, device, batch_size, precision)]
-    if device != cpu:
-        plans.append(replace(plans[-1], accumulators=cpu))
-    while plans[-1].batch_size > 1:
-        plans.append(replace(plans[-1], batch_size=plans[-1].batch_size // 2))
-    if device != cpu:
-        plans.append(ExecutionPlan(cpu, cpu, 1, "float32"))
-    return tuple(plans)
-
-
-def first_that_fits(
-    attempt: Callable[[ExecutionPlan], Result], plans: Sequence[ExecutionPlan], progress: Progress
-) -> Outcome[Result]:
-    """Tries plans in turn: the next where memory runs out, the same in float32 where half precision overflows.
-
-    Args:
-        attempt: does all of the work by a plan; raises NotFiniteError where the network's output is not finite.
-        plans: the memory ladder.
-        progress: hears a sentence for each plan that is given up.
-
-    Raises:
-        ValueError: if the output is not finite in float32 either.
-        RuntimeError: if even the last plan needs too much memory; see inference.memory.
-    """
-    remaining = deque(plans)
-    fallbacks: list[str] = []
-    while True:
-        plan = remaining.popleft()
-        try:
-            return Outcome(attempt(plan), plan, tuple(fallbacks))
-        except NotFiniteError:
-            if plan.precision == "float32":
-                raise ValueError("the network's output is not finite; its weights are unusable") from None
-            sentence = f"The network overflowed in {plan.precision}; it goes on in float32."
-            remaining = deque(replace(other, precision="float32") for other in (plan, *remaining))
-        except (MemoryError, RuntimeError) as error:
-            if not (is_out_of_memory(error) or NO_ENGINE in str(error)) or not remaining:
-                raise
-            sentence = f"Memory did not suffice ({plan}); it goes on with: {remaining[0]}."
-        # Out here the failed attempt's traceback is gone, and with it the last references to its tensors.
-        if plan.device.type == "cuda":
-            torch.cuda.empty_cache()
-        progress.note(sentence)
-        fallbacks.append(sentence)
-
-
-def prepared_network(network: nn.Module, plan: ExecutionPlan, heatmaps: bool = True) -> nn.Module:
-    """A copy of a network, where and in the number format that the plan wants, in evaluation mode.
-
-    Args:
-        network: stays as it is.
-        plan: where it will run.
-        heatmaps: False leaves out the decoder of the heatmaps where there is one beside that of the segmentation: two
-            fifths of the work.
-    """
-    light = copy.copy(network)
-    if not heatmaps and None not in (getattr(network, head, None) for head in ("segmentation_head", "heatmap_head")):
-        # The dictionary of submodules is what a shallow copy shares with the caller's network.
-        light._modules = {**network._modules, "heatmap_head": None}
-    exact = _exact_layers(light) if plan.precision == "bfloat16" else {}
-    # Every weight is converted once, on its way into the copy; one that needs no conversion is shared.
-    copied = {id(weight): _converted(weight, plan, torch.float32) for weight in _weights(exact.values())}
-    copied |= {
-        id(weight): _converted(weight, plan, getattr(torch, plan.precision))
-        for weight in _weights([light])
-        if id(weight) not in copied
-    }
-    own = copy.deepcopy(light, copied).eval()
-    for name in exact:
-        own.get_submodule(name).register_forward_pre_hook(lambda _, features: (features[0].float(),))
-    if plan.device.type == "cpu":
-        convolve_by_onednn(own)
-    return own
 
 
 def outputs(
@@ -226,23 +88,6 @@ def cudnn_settings(plan: ExecutionPlan, batches: int) -> Iterator[None]:
         finally:
             for (owner, name, _), value in zip(wanted, before, strict=True):
                 setattr(owner, name, value)
-
-
-def _exact_layers(network: nn.Module) -> dict[str, nn.Module]:
-    return {name: layer for name, layer in network.named_modules() if name in EXACT_LAYERS}
-
-
-def _weights(networks: Iterable[nn.Module]) -> Iterator[Tensor]:
-    for network in networks:
-        yield from network.parameters()
-        yield from network.buffers()
-
-
-def _converted(weight: Tensor, plan: ExecutionPlan, dtype: torch.dtype) -> Tensor:
-    """A weight where and as the plan wants it; convolutions of volumes in the layout that is the fastest."""
-    layout = torch.channels_last_3d if weight.ndim == 5 else torch.preserve_format
-    data = weight.detach().to(plan.device, dtype if weight.is_floating_point() else weight.dtype, memory_format=layout)
-    return nn.Parameter(data, requires_grad=False) if isinstance(weight, nn.Parameter) else data
 
 
 class _Pace:

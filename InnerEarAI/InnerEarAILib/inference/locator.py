@@ -14,16 +14,15 @@ import torch
 from scipy import ndimage
 
 from InnerEarAILib.inference.device import choose_precision
-from InnerEarAILib.inference.execution import (
+from InnerEarAILib.inference.execution import cudnn_settings, outputs
+from InnerEarAILib.inference.execution_plan import (
     ExecutionPlan,
     NotFiniteError,
-    cudnn_settings,
     first_that_fits,
     memory_ladder,
-    outputs,
-    prepared_network,
     usual_batch_size,
 )
+from InnerEarAILib.inference.prepared_network import prepared_network
 from InnerEarAILib.inference.tiling import locator_blocks
 from InnerEarAILib.model_card import ModelCard
 from InnerEarAILib.preprocessing import CLIP_QUANTILES, lattice_grid, normalise, resample

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from InnerEarAILib.inference.execution import NotFiniteError
+from InnerEarAILib.inference.execution_plan import NotFiniteError
 from InnerEarAILib.inference.tiling import Slab, Tiling
 from InnerEarAILib.landmarks import REFINEMENT_RADIUS, HeatmapPeak, decode_heatmap
 from InnerEarAILib.volume import InputError

@@ -16,16 +16,10 @@ from torch import Tensor, nn
 
 from InnerEarAILib.inference.augmentation import View, choose_views
 from InnerEarAILib.inference.device import choose_precision
-from InnerEarAILib.inference.execution import (
-    ExecutionPlan,
-    cudnn_settings,
-    first_that_fits,
-    memory_ladder,
-    outputs,
-    prepared_network,
-    usual_batch_size,
-)
+from InnerEarAILib.inference.execution import cudnn_settings, outputs
+from InnerEarAILib.inference.execution_plan import ExecutionPlan, first_that_fits, memory_ladder, usual_batch_size
 from InnerEarAILib.inference.merging import MergedViews
+from InnerEarAILib.inference.prepared_network import prepared_network
 from InnerEarAILib.inference.tiling import Slab, Tiling, tile_volume, tile_weight
 from InnerEarAILib.landmarks import HeatmapPeak
 from InnerEarAILib.networks.subvoxels import computed_edge

@@ -71,7 +71,7 @@ def measure_speed(card: ModelCard, device: torch.device | str = "cpu") -> Speed:
     """
     import torch
 
-    from InnerEarAILib.inference.execution import usual_batch_size
+    from InnerEarAILib.inference.execution_plan import usual_batch_size
     from InnerEarAILib.inference.predictor import predict
     from InnerEarAILib.networks.subvoxels import computed_edge
 
