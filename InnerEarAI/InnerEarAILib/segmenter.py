@@ -41,6 +41,7 @@ from InnerEarAILib.inference.quality import (
     is_inner_ear,
     mean_standard_deviation,
     reaches_end,
+    volume_mm3,
 )
 from InnerEarAILib.inference.sides import with_sides
 from InnerEarAILib.inference.uncertainty import label_deviation
@@ -300,7 +301,7 @@ class _Route:
             )
             probability = Volume(np.where(known, prediction.probability, 0), grid.affine_lps)
             mask = labyrinth_mask(fine_probability(probability), self.preset.postprocess, landmarks)
-            if np.count_nonzero(mask.voxels) * np.prod(mask.spacing_mm) < LEAST_LABYRINTH_MM3:
+            if volume_mm3(mask) < LEAST_LABYRINTH_MM3:
                 return None
             if prediction.heatmaps is not None and not is_inner_ear(landmarks, mask):
                 self.progress.note(

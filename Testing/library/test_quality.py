@@ -187,6 +187,39 @@ def test_a_landmark_is_uncertain_below_a_quarter(confidence, is_mentioned):
     assert is_inner_ear(ear, ball()) != is_mentioned  # without a canal
 
 
+def lone(name, confidence):
+    """That landmark of an ear alone."""
+    return tuple(
+        replace(m, confidence=confidence) if m.name == name else replace(m, position_lps=None, confidence=0.0)
+        for m in found(RIGHT_EAR)
+    )
+
+
+def cavity(volume_mm3):
+    voxels = np.zeros((20, 20, 20), np.uint8)
+    voxels.ravel()[: round(volume_mm3 / 0.5**3)] = 1
+    return Volume(voxels, np.diag([0.5, 0.5, 0.5, 1]))
+
+
+@pytest.mark.parametrize(("confidence", "expected"), [(0.49, False), (0.5, True)])
+@pytest.mark.parametrize("name", ["oval window", "round window"])
+def test_a_window_beyond_doubt_tells_of_a_malformed_ear_beside_a_canal_or_in_a_large_cavity(name, confidence, expected):
+    assert is_inner_ear(lone(name, confidence), ball_with_canals(canals=1)) is expected
+    assert is_inner_ear(lone(name, confidence), cavity(116.0)) is expected
+    assert not is_inner_ear(lone(name, confidence), cavity(114.0))
+
+
+def test_a_helicotrema_alone_may_be_any_blind_end():
+    assert not is_inner_ear(lone("helicotrema", 0.9), ball_with_canals())
+
+
+def test_a_window_is_not_beyond_doubt_where_another_landmark_contradicts_it():
+    astray = apart("helicotrema", "oval window", 40.0)
+    assert not is_inner_ear(astray, ball_with_canals())
+    guess = tuple(replace(m, confidence=0.05) if m.name == "helicotrema" else m for m in astray)
+    assert is_inner_ear(guess, ball_with_canals())
+
+
 @pytest.mark.parametrize(("confidence", "expected"), [(0.09, False), (0.1, True)])
 def test_beside_a_canal_landmarks_count_from_a_tenth(confidence, expected):
     assert is_inner_ear(apart("oval window", "round window", 2.9, confidence), ball_with_canals()) is expected
@@ -199,7 +232,7 @@ def test_beside_a_canal_landmarks_count_from_a_tenth(confidence, expected):
         ({"helicotrema": RIGHT_EAR["helicotrema"], "oval window": RIGHT_EAR["oval window"]}, True),
         ({"helicotrema": RIGHT_EAR["helicotrema"] * 2, "oval window": RIGHT_EAR["oval window"]}, False),
         ({"oval window": RIGHT_EAR["oval window"], "round window": RIGHT_EAR["round window"]}, True),
-        ({"oval window": RIGHT_EAR["oval window"]}, False),
+        ({"helicotrema": RIGHT_EAR["helicotrema"]}, False),
         ({}, False),
     ],
 )
@@ -217,8 +250,8 @@ def test_landmarks_that_are_hardly_seen_are_no_ear():
 def test_two_windows_in_a_cavity_without_a_canal_are_no_ear():
     windows = (replace(found(RIGHT_EAR)[0], confidence=0.0), *found(RIGHT_EAR)[1:])
     assert is_inner_ear(windows, ball_with_canals(canals=1))
-    assert not is_inner_ear(windows, ball())
-    assert is_inner_ear(found(RIGHT_EAR), ball())  # coarse scans tear all canals
+    assert not is_inner_ear(windows, cavity(100.0))
+    assert is_inner_ear(found(RIGHT_EAR), cavity(100.0))  # coarse scans tear all canals
     guessed = tuple(replace(landmark, confidence=0.2) for landmark in found(RIGHT_EAR))
     assert is_inner_ear(guessed, ball_with_canals(canals=1))
     assert not is_inner_ear(guessed, ball())
