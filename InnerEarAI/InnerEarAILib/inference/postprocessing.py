@@ -164,7 +164,7 @@ def landmark_results(
     amplitude: float,
     upright: bool = False,
 ) -> tuple[LandmarkResult, ...]:
-    """The three landmarks: position by argmax with sub-voxel refinement, confidence from height and scatter.
+    """The three landmarks: position by the fitted peak, confidence from height and scatter.
 
     Args:
         heatmaps: (3, k, j, i), mean over the views; None of a network that draws none.
