@@ -66,9 +66,10 @@ def gaussian_profiles(index_kji: np.ndarray, shape: tuple[int, int, int], spread
 def decode_heatmap(heatmap: np.ndarray) -> HeatmapPeak:
     """The middle of the Gaussian that fits the top of a heatmap best.
 
-    Among the voxels at the top of a flat heatmap chance decides which is highest, so the place is not that voxel but the
-    vertex of the isotropic paraboloid through the logarithms of those round it: for a noiseless Gaussian it is exact. On
-    32 drawn ears of development it lies 0.17 mm from the truth, the highest voxel, refined along each axis, 0.20 mm.
+    Among the voxels at the top of a flat heatmap chance decides which is highest, so the place is not that voxel but
+    the vertex of the isotropic paraboloid through the logarithms of those round it: for a noiseless Gaussian it is
+    exact. On 32 drawn ears of development it lies 0.17 mm from the truth, the highest voxel, refined along each axis,
+    0.20 mm.
 
     Args:
         heatmap: (k, j, i), any real values.

@@ -91,7 +91,8 @@ def test_a_comb_has_no_peak_below_the_voxel():
 @given(st.integers(0, 2), st.sampled_from((-1, 1)))
 def test_the_fit_looks_at_high_voxels_within_its_radius(axis, side):
     centre = np.array([8, 9, 10])
-    for spread, farthest in ((3.0, 3), (9.0, REFINEMENT_RADIUS)):  # at 3.5 of these spreads of 3 half the height is left
+    # Four voxels away a heatmap of this first spread is below half its height.
+    for spread, farthest in ((3.0, 3), (9.0, REFINEMENT_RADIUS)):
         heatmap = encode_heatmap(centre, SHAPE, 1.0, spread)
         for away in range(1, 7):
             disturbed = heatmap.copy()
