@@ -1,4 +1,4 @@
-"""Which side each ear of a scan is: by its shape, by its place beside the other, or as the user says."""
+"""Which side each ear of a scan is: by its shape, its place beside the other, its windows, or as the user says."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from InnerEarAILib.ear_result import EarResult, Side
-from InnerEarAILib.inference.quality import centre_of_mass
+from InnerEarAILib.ear_result import EarResult, LandmarkResult, Side
+from InnerEarAILib.inference.quality import UNCERTAIN_LANDMARK, WINDOWS, centre_of_mass
 
 PLACES: tuple[Side, Side] = ("right", "left")
 """In LPS the right ear has the smaller x."""
@@ -16,6 +16,10 @@ PLACES: tuple[Side, Side] = ("right", "left")
 LEAST_ACROSS = 0.5
 """Ears whose distance along x is a smaller share of their distance tell no sides by their places: the head is turned,
 or the file does not say how it lies; ours."""
+
+LEAST_LATERAL_MM = 0.2
+"""The oval window has to lie at least so far to one side of the round window to tell a side; ours. In 48 patients as
+they lay in the scanner it lies 0.4 to 1.5 mm further lateral, 0.8 to 3.4 mm above."""
 
 
 def with_sides(drawn: Sequence[tuple[EarResult, Side | None]], asked_for: str) -> list[EarResult]:
@@ -73,10 +77,10 @@ def _other(side: Side | None) -> Side | None:
 
 
 def _alone(ear: EarResult, told: Side | None, asked_for: str) -> EarResult:
-    if asked_for not in PLACES:
-        return _named(ear, told or "right", [] if told else ["That it is called the right ear is a guess."])
     if told is None:
-        return _named(ear, asked_for, [f"It is called the {asked_for} ear because that one was asked for."])
+        return _of_undecided_shape(ear, asked_for)
+    if asked_for not in PLACES:
+        return _named(ear, told, [])
     flags = []
     if told != asked_for:
         flags = [
@@ -84,6 +88,28 @@ def _alone(ear: EarResult, told: Side | None, asked_for: str) -> EarResult:
             "the scan may be mirrored."
         ]
     return _named(ear, told, flags)
+
+
+def _of_undecided_shape(ear: EarResult, asked_for: str) -> EarResult:
+    if asked_for in PLACES:
+        return _named(ear, asked_for, [f"It is called the {asked_for} ear because that one was asked for."])
+    side = _side_by_windows(ear.landmarks)
+    if side is None:
+        return _named(ear, "right", ["That it is called the right ear is a guess."])
+    return _named(
+        ear, side, [f"It is called the {side} ear by how its windows lie if the patient lies straight: check the side."]
+    )
+
+
+def _side_by_windows(landmarks: Sequence[LandmarkResult]) -> Side | None:
+    """The side to which the oval window lies from the round one below it; None where they are unsure or lie otherwise."""
+    sure_lps = {m.name: m.position_lps for m in landmarks if m.confidence >= UNCERTAIN_LANDMARK}
+    if not all(name in sure_lps for name in WINDOWS):
+        return None
+    x, y, z = np.subtract(*(sure_lps[name] for name in WINDOWS))
+    if abs(x) < LEAST_LATERAL_MM or z < np.hypot(x, y):
+        return None
+    return "left" if x > 0 else "right"
 
 
 def _named(ear: EarResult, side: Side, flags: list[str]) -> EarResult:
