@@ -102,7 +102,7 @@ def _of_undecided_shape(ear: EarResult, asked_for: str) -> EarResult:
 
 
 def _side_by_windows(landmarks: Sequence[LandmarkResult]) -> Side | None:
-    """The side to which the oval window lies from the round one below it; None where they are unsure or lie otherwise."""
+    """The side to which the oval window lies from the round one below it; None if unsure, or they lie otherwise."""
     sure_lps = {m.name: m.position_lps for m in landmarks if m.confidence >= UNCERTAIN_LANDMARK}
     if not all(name in sure_lps for name in WINDOWS):
         return None
