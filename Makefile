@@ -29,6 +29,7 @@ package-lists: .venv/installed
 
 pictures: .venv/installed
 	@$(RUN) -m host.panel_pictures Resources InnerEarAI/Resources/Icons
+	@$(RUN) -m host.unusual_ears Resources/unusual_ears.png
 
 clean:
 	rm -rf .venv demo-output
