@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from InnerEarAILib.ear_result import EarResult, LandmarkResult, Side
+from InnerEarAILib.ear_result import EarResult, Side
 from InnerEarAILib.inference.quality import UNCERTAIN_LANDMARK, WINDOWS, centre_of_mass
 
 PLACES: tuple[Side, Side] = ("right", "left")
@@ -17,9 +17,13 @@ LEAST_ACROSS = 0.5
 """Ears whose distance along x is a smaller share of their distance tell no sides by their places: the head is turned,
 or the file does not say how it lies; ours."""
 
-LEAST_LATERAL_MM = 0.2
-"""The oval window has to lie at least so far to one side of the round window to tell a side; ours. In 48 patients as
-they lay in the scanner it lies 0.4 to 1.5 mm further lateral, 0.8 to 3.4 mm above."""
+LEAST_LATERAL_MM = 0.4
+"""How far the oval window has to lie lateral of the middle between round window and the labyrinth's centre of mass to
+tell a side; ours. In 48 patients as they lay in the scanner it lies 0.8 mm or more, 1.2 on average."""
+
+LEAST_RISE = 0.4
+"""How steeply the oval window has to lie above the round one for the patient to lie about straight; of these 48
+the least steep has 0.45; ours."""
 
 
 def with_sides(drawn: Sequence[tuple[EarResult, Side | None]], asked_for: str) -> list[EarResult]:
@@ -93,7 +97,7 @@ def _alone(ear: EarResult, told: Side | None, asked_for: str) -> EarResult:
 def _of_undecided_shape(ear: EarResult, asked_for: str) -> EarResult:
     if asked_for in PLACES:
         return _named(ear, asked_for, [f"It is called the {asked_for} ear because that one was asked for."])
-    side = _side_by_windows(ear.landmarks)
+    side = _side_by_windows(ear)
     if side is None:
         return _named(ear, "right", ["That it is called the right ear is a guess."])
     return _named(
@@ -101,15 +105,19 @@ def _of_undecided_shape(ear: EarResult, asked_for: str) -> EarResult:
     )
 
 
-def _side_by_windows(landmarks: Sequence[LandmarkResult]) -> Side | None:
-    """The side to which the oval window lies from the round one below it; None if unsure, or they lie otherwise."""
-    sure_lps = {m.name: m.position_lps for m in landmarks if m.confidence >= UNCERTAIN_LANDMARK}
+def _side_by_windows(ear: EarResult) -> Side | None:
+    """The side to which the oval window lies above the round one; None if they are unsure, or lie otherwise."""
+    sure_lps = {m.name: m.position_lps for m in ear.landmarks if m.confidence >= UNCERTAIN_LANDMARK}
     if not all(name in sure_lps for name in WINDOWS):
         return None
-    x, y, z = np.subtract(*(sure_lps[name] for name in WINDOWS))
-    if abs(x) < LEAST_LATERAL_MM or z < np.hypot(x, y):
+    oval_lps, round_lps = (sure_lps[name] for name in WINDOWS)
+    x, y, z = oval_lps - round_lps
+    if z < LEAST_RISE * np.hypot(x, y):
         return None
-    return "left" if x > 0 else "right"
+    leftwards_mm = (oval_lps - (round_lps + centre_of_mass(ear.segmentation)) / 2)[0]
+    if abs(leftwards_mm) < LEAST_LATERAL_MM:
+        return None
+    return "left" if leftwards_mm > 0 else "right"
 
 
 def _named(ear: EarResult, side: Side, flags: list[str]) -> EarResult:
