@@ -187,6 +187,17 @@ def test_a_landmark_is_uncertain_below_a_quarter(confidence, is_mentioned):
     assert is_inner_ear(ear, ball()) != is_mentioned  # without a canal
 
 
+@pytest.mark.parametrize("confidence", [0.3, 0.49, 0.5, 0.9])
+@pytest.mark.parametrize("helicotrema_is_found", [True, False])
+def test_a_window_of_an_ear_without_a_helicotrema_has_to_be_certain(confidence, helicotrema_is_found):
+    helicotrema = LandmarkResult("helicotrema", RIGHT_EAR["helicotrema"] if helicotrema_is_found else None, 0.9)
+    oval, round_window = found(RIGHT_EAR)[1:]
+    ear = (helicotrema, oval, replace(round_window, confidence=confidence))
+    flags = " ".join(assess(ball_with_canals(), ear, None, "right", None).flags)
+    assert "oval window is uncertain" not in flags
+    assert ("round window is uncertain" in flags) == (not helicotrema_is_found and confidence < 0.5)
+
+
 def lone(name, confidence):
     """That landmark of an ear alone."""
     return tuple(
