@@ -126,8 +126,7 @@ def _about(card: ModelCard, weights: int) -> str:
         "",
         card.validated_on,
         "",
-        _settings(validated),
-        "",
+        *([_settings(validated), ""] if validated else []),
     ]
     return "\n".join(lines) + "\n"
 
@@ -165,4 +164,4 @@ def _settings(values: Mapping[str, Any]) -> str:
             return f"{value:.4g}"
         return ", ".join(map(told, value)) if isinstance(value, list | tuple) else str(value)
 
-    return "\n".join(f"- {key.replace('_', ' ')}: {told(value)}" for key, value in values.items()) or "none"
+    return "\n".join(f"- {key.replace('_', ' ')}: {told(value)}" for key, value in values.items())
