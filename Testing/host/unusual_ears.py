@@ -97,6 +97,7 @@ def _on(grid: Grid, volume: Volume) -> np.ndarray:
 def _surface(view: ThreeDView, result: ScanResult) -> np.ndarray:
     """The result as Slicer shows it, from the side."""
     slicer.mrmlScene.Clear(0)
+    view.node.SetBoxVisible(False)
     view.node.SetBackgroundColor(0.08, 0.09, 0.10)
     view.node.SetBackgroundColor2(0.08, 0.09, 0.10)
     scan = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
