@@ -6,7 +6,7 @@ import SimpleITK as sitk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from InnerEarAILib.volume import Grid, InputError, Volume
+from InnerEarAILib.volume import Grid, InputError, Volume, marked_indices
 from library.scans import SHAPE, affine, affines, noisy_scan
 
 indices = st.tuples(*[st.integers(0, n - 1) for n in SHAPE])
@@ -131,3 +131,11 @@ def test_axis_aligned_grid_takes_shape_in_kji_and_spacing_in_xyz():
     grid = Grid.axis_aligned((2, 3, 4), (0.1, 0.2, 0.3), (1, 2, 3))
     np.testing.assert_allclose(grid.to_lps([3, 2, 1]), [1.3, 2.4, 3.3])
     assert sitk.Image(4, 3, 2, sitk.sitkUInt8).GetSize() == grid.shape[::-1]
+
+
+@given(st.integers(0, 2**31 - 1), st.sampled_from([bool, np.uint8, np.float32]), st.booleans())
+def test_marked_indices_are_those_of_argwhere(seed, kind, is_transposed):
+    mask = (np.random.default_rng(seed).integers(-2, 3, (3, 5, 4)).clip(0)).astype(kind)
+    mask = mask.T if is_transposed else mask
+    np.testing.assert_array_equal(marked_indices(mask), np.argwhere(mask))
+    assert marked_indices(np.zeros_like(mask)).shape == (0, 3)

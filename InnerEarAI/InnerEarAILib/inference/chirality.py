@@ -15,7 +15,7 @@ from InnerEarAILib.inference.quality import (
     landmark_distances,
 )
 from InnerEarAILib.landmarks import LANDMARK_NAMES
-from InnerEarAILib.volume import Volume
+from InnerEarAILib.volume import Volume, marked_indices
 
 LEAST_HANDEDNESS = 0.15
 """Smaller triple products decide no side. Of 48 real labyrinths the least certain has 0.19; the mean is 0.87."""
@@ -54,7 +54,7 @@ def skew(segmentation: Volume, helicotrema_lps: np.ndarray, oval_window_lps: np.
         segmentation: 1 labyrinth, 0 not.
         helicotrema_lps, oval_window_lps: LPS mm.
     """
-    places = segmentation.grid.to_lps(np.argwhere(segmentation.voxels)[:, ::-1])
+    places = segmentation.grid.to_lps(marked_indices(segmentation.voxels)[:, ::-1])
     if len(places) < 2:
         return 0.0
     centre = places.mean(0)

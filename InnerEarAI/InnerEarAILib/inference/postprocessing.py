@@ -13,7 +13,7 @@ from InnerEarAILib.inference.quality import UNCERTAIN_LANDMARK
 from InnerEarAILib.landmarks import LANDMARK_NAMES, HeatmapPeak, decode_heatmap
 from InnerEarAILib.preprocessing import lattice_grid, resample
 from InnerEarAILib.splines import beyond_ends, splines_along_axes
-from InnerEarAILib.volume import Grid, Volume
+from InnerEarAILib.volume import Grid, Volume, marked_indices
 
 THRESHOLD = 0.5
 """Probability from which a voxel is labyrinth; ours (the paper states a sigmoid, and no threshold)."""
@@ -69,7 +69,7 @@ def fine_probability(probability: Volume) -> Volume:
         On the patient-aligned lattice of a whole fraction of its spacing; the probability as it is where no voxel of it
         reaches NEAR_LABYRINTH.
     """
-    marked = np.argwhere(probability.voxels >= NEAR_LABYRINTH)
+    marked = marked_indices(probability.voxels >= NEAR_LABYRINTH)
     if len(marked) == 0:
         return probability
     near = probability.crop(marked.min(0) - MARGIN_VOXELS, marked.max(0) + 1 + MARGIN_VOXELS)
@@ -153,7 +153,7 @@ def _belonging(mask: np.ndarray, grid: Grid, landmarks_lps: Sequence[np.ndarray]
 
 def _bears(region: np.ndarray, grid: Grid, landmarks_lps: Sequence[np.ndarray]) -> bool:
     """Whether one of the landmarks lies within BEARING_MM of the region."""
-    places_lps = grid.to_lps(np.argwhere(region)[:, ::-1])
+    places_lps = grid.to_lps(marked_indices(region)[:, ::-1])
     return any((np.linalg.norm(places_lps - place, axis=1) <= BEARING_MM).any() for place in landmarks_lps)
 
 

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from InnerEarAILib.ear_result import LandmarkResult, Quality, Side
 from InnerEarAILib.inference.topology import CANALS, closed_canals, large_parts
-from InnerEarAILib.volume import Grid, Volume
+from InnerEarAILib.volume import Grid, Volume, marked_indices
 
 TYPICAL_DISTANCES_MM: Mapping[str, tuple[float, float]] = {
     "helicotrema–oval window": (6.72, 0.55),
@@ -105,7 +105,7 @@ def volume_mm3(segmentation: Volume) -> float:
 
 def centre_of_mass(segmentation: Volume) -> np.ndarray:
     """Centre of the segmented voxels, (3,) LPS mm; of the grid where there are none."""
-    indices_kji = np.argwhere(segmentation.voxels)
+    indices_kji = marked_indices(segmentation.voxels)
     if len(indices_kji) == 0:
         return segmentation.grid.centre_lps
     return segmentation.grid.to_lps(indices_kji.mean(0)[::-1])
@@ -119,7 +119,7 @@ def reaches_end(segmentation: Volume, grid: Grid, within_mm: float | np.ndarray)
         grid: of the scan, or of the region that was looked at.
         within_mm: the distance, or one for each axis (i, j, k) of the grid.
     """
-    indices = grid.to_indices(segmentation.grid.to_lps(np.argwhere(segmentation.voxels)[:, ::-1]))
+    indices = grid.to_indices(segmentation.grid.to_lps(marked_indices(segmentation.voxels)[:, ::-1]))
     room = np.minimum(indices + 0.5, np.array(grid.shape[::-1]) - 0.5 - indices) * grid.spacing_mm
     return bool((room < within_mm).any())
 
@@ -135,7 +135,7 @@ def is_beside_unmeasured(segmentation: Volume, measured: Volume, within_mm: floa
     if measured.voxels.all():
         return False
     distance_mm = ndimage.distance_transform_edt(measured.voxels, sampling=measured.spacing_mm[::-1])
-    places = segmentation.grid.to_lps(np.argwhere(segmentation.voxels)[:, ::-1])
+    places = segmentation.grid.to_lps(marked_indices(segmentation.voxels)[:, ::-1])
     nearest = np.rint(measured.grid.to_indices(places)[:, ::-1]).astype(int)
     nearest = nearest.clip(0, np.array(measured.voxels.shape) - 1)
     return bool((distance_mm[tuple(nearest.T)] < within_mm).any())

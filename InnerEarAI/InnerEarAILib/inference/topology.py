@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 from scipy import ndimage
 
-from InnerEarAILib.volume import Volume
+from InnerEarAILib.volume import Volume, marked_indices
 
 CANALS = 3
 
@@ -34,7 +34,7 @@ def closed_canals(segmentation: Volume) -> int:
     if not mask.any():
         return 0
     reach = [max(1, round(BRIDGED_MM / edge)) for edge in segmentation.spacing_mm[::-1]]
-    marked = np.argwhere(mask)
+    marked = marked_indices(mask)
     first, last = marked.min(0), marked.max(0) + 1
     room = [(2 * r, 2 * r) for r in reach]
     padded = np.pad(mask[tuple(slice(a, b) for a, b in zip(first, last, strict=True))], room).astype(np.uint8)
@@ -47,7 +47,11 @@ def large_parts(segmentation: Volume) -> int:
     Args:
         segmentation: 1 labyrinth, 0 not; pieces of LARGE_PART_SHARE of the whole and more count.
     """
-    sizes = np.bincount(ndimage.label(segmentation.voxels > 0)[0].ravel())[1:]
+    mask = segmentation.voxels > 0
+    regions, count = ndimage.label(mask)
+    if count <= 1:
+        return count
+    sizes = np.bincount(regions[mask])[1:]
     return int((sizes >= LARGE_PART_SHARE * sizes.sum()).sum())
 
 
