@@ -139,16 +139,23 @@ def _belonging(mask: np.ndarray, grid: Grid, landmarks_lps: Sequence[np.ndarray]
     if count == 1:
         return mask
     spacing_mm = float(grid.spacing_mm.min())
-    sizes = np.bincount(regions.ravel())[1:]
-    largest = int(np.argmax(sizes)) + 1
-    to_largest_mm = ndimage.distance_transform_edt(regions != largest) * spacing_mm
-    gaps_mm = ndimage.minimum(to_largest_mm, regions, np.arange(1, count + 1))
+    sizes = np.bincount(regions[mask])
+    largest = int(np.argmax(sizes))
+    sizeable = np.flatnonzero(sizes >= REGION_SHARE * sizes.max())
     kept = [largest]
-    for region in np.flatnonzero(sizes >= REGION_SHARE * sizes.max()) + 1:
-        gap_mm = gaps_mm[region - 1]
-        if gap_mm <= JOINED_MM or (gap_mm <= APART_MM and _bears(regions == region, grid, landmarks_lps)):
-            kept.append(region)
+    if len(sizeable) > 1:
+        gaps_mm = _gaps(regions, largest, sizeable) * spacing_mm
+        for region, gap_mm in zip(sizeable, gaps_mm, strict=True):
+            if gap_mm <= JOINED_MM or (gap_mm <= APART_MM and _bears(regions == region, grid, landmarks_lps)):
+                kept.append(int(region))
     return np.isin(regions, kept)
+
+
+def _gaps(regions: np.ndarray, largest: int, others: np.ndarray) -> np.ndarray:
+    """How many voxels lie between the largest region and each of the others, at their nearest."""
+    marked = marked_indices(np.isin(regions, [largest, *others]))
+    near = regions[tuple(slice(a, b) for a, b in zip(marked.min(0), marked.max(0) + 1, strict=True))]
+    return np.asarray(ndimage.minimum(ndimage.distance_transform_edt(near != largest), near, others))
 
 
 def _bears(region: np.ndarray, grid: Grid, landmarks_lps: Sequence[np.ndarray]) -> bool:
