@@ -22,6 +22,8 @@ from InnerEarAILib.ear_result import EarResult, ScanResult
 from InnerEarAILib.evaluation.cases import EvaluationCase, obtained
 from InnerEarAILib.evaluation.comparison import compare
 from InnerEarAILib.evaluation.suite import suite
+from InnerEarAILib.inference.quality import centre_of_mass
+from InnerEarAILib.model_store import load_card
 from InnerEarAILib.mrml import RAS_FROM_LPS, add_results
 from InnerEarAILib.preprocessing import resample
 from InnerEarAILib.segmenter import SegmenterOptions, segment
@@ -44,11 +46,9 @@ SLICES_MM = (1.0, -2.5)
 """Axial slices, from the middle of the true labyrinth: through vestibule and canals, and through the basal turn."""
 
 THREE_D_PIXELS, THREE_D_MM = 420, 22.0
-HOUNSFIELD = {False: (-700.0, 2200.0), True: (-700.0, 4000.0)}
-"""Windows without and with metal."""
+BONE_WINDOW_HU, METAL_WINDOW_HU = (-700.0, 2200.0), (-700.0, 4000.0)
 
 TRUE_COLOUR, FOUND_COLOUR = "#50e070", "#ff5050"
-LANDMARK_COLOURS = {"helicotrema": "#ffd84d", "oval window": "#4dd8ff", "round window": "#ff6de0"}
 BACKGROUND, WORDS = "#14161a", "#d7dbe0"
 WORDS_IN_A_LINE = 58
 
@@ -61,12 +61,13 @@ def main() -> None:
     columns = len(SLICES_MM) + 2
     figure = Figure(figsize=(3.2 * columns, 2.75 * len(GROUPS)), dpi=70, facecolor=BACKGROUND)
     axes = figure.subplots(len(GROUPS), columns, gridspec_kw={"width_ratios": [1] * (columns - 1) + [1.5]})
-    recipes = suite(0.175)
+    recipes = suite(load_card("clinical").spacing_mm)
     for row, group in zip(axes, GROUPS, strict=True):
         case = obtained(next(recipe for recipe in recipes if recipe.group == group), None)
         result = segment(case.scan, SegmenterOptions())
+        window = METAL_WINDOW_HU if group == IMPLANTED else BONE_WINDOW_HU
         for cell, height_mm in zip(row, SLICES_MM, strict=False):
-            _draw_slice(cell, case, result, height_mm, HOUNSFIELD[group == IMPLANTED])
+            _draw_slice(cell, case, result, height_mm, window)
         row[-2].imshow(_surface(view, result))
         _write(row[-1], group, case, result)
         for cell in row:
@@ -104,12 +105,10 @@ def _surface(view: ThreeDView, result: ScanResult) -> np.ndarray:
     if result.ears:
         add_results(result, scan)
         (ear,) = result.ears
-        view.look_at(RAS_FROM_LPS[:3, :3] @ _middle(ear), _from_the_side(ear), (0, 0, 1), THREE_D_MM)
+        view.look_at(
+            RAS_FROM_LPS[:3, :3] @ centre_of_mass(ear.segmentation), _from_the_side(ear), (0, 0, 1), THREE_D_MM
+        )
     return view.picture()
-
-
-def _middle(ear: EarResult) -> np.ndarray:
-    return ear.segmentation.grid.to_lps(np.argwhere(ear.segmentation.voxels).mean(0)[::-1])
 
 
 def _from_the_side(ear: EarResult) -> tuple[float, float, float]:

@@ -141,20 +141,20 @@ def _belonging(mask: np.ndarray, grid: Grid, landmarks_lps: Sequence[np.ndarray]
     spacing_mm = float(grid.spacing_mm.min())
     sizes = np.bincount(regions[mask])
     largest = int(np.argmax(sizes))
-    sizeable = np.flatnonzero(sizes >= REGION_SHARE * sizes.max())
+    others = [int(n) for n in np.flatnonzero(sizes >= REGION_SHARE * sizes.max()) if n != largest]
     kept = [largest]
-    if len(sizeable) > 1:
-        gaps_mm = _gaps(regions, largest, sizeable) * spacing_mm
-        for region, gap_mm in zip(sizeable, gaps_mm, strict=True):
+    if others:
+        gaps_mm = _gaps(regions, largest, others) * spacing_mm
+        for region, gap_mm in zip(others, gaps_mm, strict=True):
             if gap_mm <= JOINED_MM or (gap_mm <= APART_MM and _bears(regions == region, grid, landmarks_lps)):
-                kept.append(int(region))
+                kept.append(region)
     return np.isin(regions, kept)
 
 
-def _gaps(regions: np.ndarray, largest: int, others: np.ndarray) -> np.ndarray:
+def _gaps(regions: np.ndarray, largest: int, others: Sequence[int]) -> np.ndarray:
     """How many voxels lie between the largest region and each of the others, at their nearest."""
-    marked = marked_indices(np.isin(regions, [largest, *others]))
-    near = regions[tuple(slice(a, b) for a, b in zip(marked.min(0), marked.max(0) + 1, strict=True))]
+    (box,) = ndimage.find_objects(np.isin(regions, [largest, *others]).astype(np.uint8))
+    near = regions[box]
     return np.asarray(ndimage.minimum(ndimage.distance_transform_edt(near != largest), near, others))
 
 

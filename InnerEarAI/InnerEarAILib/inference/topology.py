@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 from scipy import ndimage
 
-from InnerEarAILib.volume import Volume, marked_indices
+from InnerEarAILib.volume import Volume
 
 CANALS = 3
 
@@ -34,10 +34,9 @@ def closed_canals(segmentation: Volume) -> int:
     if not mask.any():
         return 0
     reach = [max(1, round(BRIDGED_MM / edge)) for edge in segmentation.spacing_mm[::-1]]
-    marked = marked_indices(mask)
-    first, last = marked.min(0), marked.max(0) + 1
+    (box,) = ndimage.find_objects(mask.astype(np.uint8))
     room = [(2 * r, 2 * r) for r in reach]
-    padded = np.pad(mask[tuple(slice(a, b) for a, b in zip(first, last, strict=True))], room).astype(np.uint8)
+    padded = np.pad(mask[box], room).astype(np.uint8)
     return min(CANALS, *(loops(_closed(padded, size)) for size in (3, [2 * r + 1 for r in reach])))
 
 
