@@ -11,6 +11,9 @@ import SimpleITK as sitk
 AXES_TOLERANCE = 1e-3
 """Largest cosine between two axes that still counts as a right angle (rounded direction cosines in file headers)."""
 
+LEAST_COSINE = 1e-14
+"""Direction cosines below it are 0 to SimpleITK: over a metre they are a hundredth of a picometre."""
+
 
 class InputError(ValueError):
     """What the user gave cannot be used; the message is one clear sentence that says what is wrong and what to do."""
@@ -147,7 +150,9 @@ class Volume:
         grid = self.grid
         image.SetSpacing(grid.spacing_mm.tolist())
         image.SetOrigin(grid.origin_lps.tolist())
-        image.SetDirection(grid.directions.ravel().tolist())
+        # ITK's inverse of the matrix goes astray over cosines whose squares underflow, as of a turn by 1e-300°.
+        directions = np.where(np.abs(grid.directions) < LEAST_COSINE, 0.0, grid.directions)
+        image.SetDirection(directions.ravel().tolist())
         return image
 
     def with_voxels(self, voxels: np.ndarray) -> Volume:

@@ -5,6 +5,7 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from InnerEarAILib.volume import Grid, InputError, Volume, marked_indices
 from library.scans import SHAPE, affine, affines, noisy_scan
@@ -131,6 +132,16 @@ def test_axis_aligned_grid_takes_shape_in_kji_and_spacing_in_xyz():
     grid = Grid.axis_aligned((2, 3, 4), (0.1, 0.2, 0.3), (1, 2, 3))
     np.testing.assert_allclose(grid.to_lps([3, 2, 1]), [1.3, 2.4, 3.3])
     assert sitk.Image(4, 3, 2, sitk.sitkUInt8).GetSize() == grid.shape[::-1]
+
+
+@pytest.mark.parametrize("degrees", [1e-300, 5e-310, 1e-160])
+@pytest.mark.parametrize("axis", ["x", "y", "z"])
+def test_a_turn_that_underflows_is_none_to_simpleitk(degrees, axis):
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler(axis, degrees, degrees=True).as_matrix() @ np.diag([0.3, 0.4, 0.5])
+    image = Volume(np.zeros(SHAPE, np.uint8), matrix).to_sitk()
+    np.testing.assert_array_equal(image.GetDirection(), np.eye(3).ravel())
+    np.testing.assert_allclose(image.TransformPhysicalPointToContinuousIndex((0.3, 0.8, 1.5)), (1, 2, 3))
 
 
 @given(st.integers(0, 2**31 - 1), st.sampled_from([bool, np.uint8, np.float32]), st.booleans())
