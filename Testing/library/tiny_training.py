@@ -67,11 +67,11 @@ def tiny_trainer(folder: Path, config: TrainingConfig | None = None, **arguments
     source = arguments.pop("source", BallSource())
 
     validation = arguments.pop("validation", None) or [BallSource().sample(1_000_000 + n) for n in range(2)]
-    seen = arguments.pop("seen", SeenScans())
+    seen, device = arguments.pop("seen", SeenScans()), arguments.pop("device", CPU)
     data = TrainingData(source, validation, "Balls.", "Other balls.", "For tests.", 10.0, seen)
-    export = model_exporter(config, data, folder, CPU, arguments.get("processes"))
+    export = model_exporter(config, data, folder, device, arguments.get("processes"))
     arguments.setdefault("say", lambda line: None)
-    return Trainer(config, source, validation, folder, export, CPU, **arguments)
+    return Trainer(config, source, validation, folder, export, device, **arguments)
 
 
 def weights(trainer: Trainer) -> torch.Tensor:
