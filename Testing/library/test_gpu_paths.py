@@ -1,12 +1,16 @@
 """What is written for a GPU, on a stand-in that keeps its tensors apart from the host's and brings copies late."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from InnerEarAILib.benchmark.contenders import contenders
 from InnerEarAILib.inference import predictor
 from InnerEarAILib.inference.execution_plan import ExecutionPlan
 from InnerEarAILib.inference.predictor import predict
+from InnerEarAILib.model_store import load_card
 from InnerEarAILib.progress import Progress
 from InnerEarAILib.segmenter import SegmenterOptions, segment
 from library.echo_network import OVERLAP, TILE, random_voxels, small_network
@@ -113,3 +117,14 @@ def test_training_takes_the_same_steps_and_goes_on_from_its_checkpoint(monkeypat
         trained = weights(there).detach().cpu()
     torch.testing.assert_close(trained, weights(on_host).detach(), atol=1e-5, rtol=0)
     assert (tmp_path / "gpu" / "best" / "tiny" / "weights.safetensors").is_file()
+
+
+def test_what_the_predictor_is_compared_with_runs_there_too(gpu):
+    voxels = random_voxels((16, 16, 16))
+    card = replace(load_card("clinical"), tile_voxels=TILE, overlap_voxels=4, agreeing_precisions=("float32",))
+    network = small_network()
+    expected = predict(network, voxels, tile=TILE, overlap=4, precision="float32").probability
+    ways = contenders(network.to(gpu), voxels, card, 10, gpu)
+    assert len(ways) == 4
+    for way in ways.values():
+        np.testing.assert_allclose(way(), expected, atol=1e-5)
