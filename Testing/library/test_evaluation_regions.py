@@ -1,70 +1,30 @@
-"""Models judged on the region round each labelled ear of the trainer's data sets: methods, contrast, tables, page."""
+"""Models judged on the region round each labelled ear of the trainer's data sets."""
 
 from __future__ import annotations
 
-import argparse
-import csv
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from InnerEarAILib.contrast_matching import cluster_curves, match_contrast
-from InnerEarAILib.evaluation import command, regions
+from InnerEarAILib.evaluation import regions
 from InnerEarAILib.evaluation.cases import EvaluationCase, TrueEar, obtained
-from InnerEarAILib.evaluation.evaluate import Outcome
-from InnerEarAILib.evaluation.figures import method_figures
 from InnerEarAILib.evaluation.given_cases import labelled_recipe
 from InnerEarAILib.evaluation.held_out import held_out
 from InnerEarAILib.evaluation.manifest_cases import case_recipe, data_set_recipes, is_data_set, of_cases
-from InnerEarAILib.evaluation.method_tables import MEASURES, method_tables, pairs_table
 from InnerEarAILib.evaluation.region_outcomes import RegionOptions, judged_on_regions
 from InnerEarAILib.evaluation.regions import RegionJudge, curves_of_cases, region_grid
 from InnerEarAILib.evaluation.report import write_report
 from InnerEarAILib.evaluation.surfaces import can_draw, surface_picture
 from InnerEarAILib.inference.postprocessing import fine_probability, labyrinth_mask
-from InnerEarAILib.landmarks import LANDMARK_NAMES
-from InnerEarAILib.model_card import ModelCard
-from InnerEarAILib.model_store import load_card, save_model
-from InnerEarAILib.networks.autocasnet import AutoCasNet, AutoCasNetConfig
-from InnerEarAILib.networks.dual_head_unet import DualHeadUNet, DualHeadUNetConfig
 from InnerEarAILib.networks.network_output import NetworkOutput
 from InnerEarAILib.preprocessing import normalise, resample
 from InnerEarAILib.training.manifest import Case, read_manifest
 from InnerEarAILib.volume import InputError, Volume
+from library.ball_reader import CARD, Reader
 from library.labelled_balls import RADIUS_MM, data_set
-
-CARD = ModelCard(
-    name="reader",
-    version="1",
-    role="segmenter",
-    network={},
-    spacing_mm=0.5,
-    tile_voxels=24,
-    overlap_voxels=4,
-    heatmap_amplitude=4.0,
-    heatmap_spread_voxels=2.5,
-    region_mm=12.0,
-    trained_on="Nothing: it reads grey values.",
-    validated_on="Nothing.",
-    limits="For tests.",
-    licence="Apache-2.0",
-    library_version="0.1.0",
-)
-
-
-class Reader(torch.nn.Module):
-    """Finds balls: labyrinth where it is bright, every landmark where it is brightest round about."""
-
-    def __init__(self, segments=True, localises=True):
-        super().__init__()
-        self.segments, self.localises = segments, localises
-
-    def forward(self, image):
-        heatmaps = 5 + torch.nn.functional.avg_pool3d(image, 11, 1, 5).repeat(1, 3, 1, 1, 1) if self.localises else None
-        return NetworkOutput(10 * image if self.segments else None, heatmaps, (), ())
 
 
 @pytest.fixture(scope="module")
@@ -276,80 +236,6 @@ def test_data_sets_of_the_trainer_are_told_from_lists_of_scans(tmp_path):
     ]
 
 
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory, balls):
-    folder = tmp_path_factory.mktemp("judged")
-    card = replace(CARD, directory=folder / "run" / "best" / "reader")
-    second = replace(card, name="unet_2d", method="autocasnet", network={"block": "plain", "planes": ["axial"]})
-    (folder / "run").mkdir()
-    (folder / "run" / "curves.png").write_bytes(b"\x89PNG")
-    judged = []
-    with pytest.MonkeyPatch.context() as patch:
-        for one, localises in ((card, True), (second, False)):
-            patch.setattr(regions, "load_network", lambda card, device, localises=localises: Reader(True, localises))
-            judged.append(judged_on_regions(one, balls, folder / "out", RegionOptions("cpu", views=1)))
-    return judged
-
-
-def test_report_has_methods_side_by_side_and_opens_alone(tmp_path, outcomes):
-    files = {file.name: file.read_text(encoding="utf-8") for file in write_report(tmp_path / "out", outcomes)}
-    rows = list(csv.DictReader(files["cases.csv"].splitlines()))
-    assert [(row["model"], row["case"]) for row in rows] == [
-        (model, f"b{n}") for model in ("reader", "unet_2d") for n in range(3)
-    ]
-    summary = {(row["model"], row["figure"]): row for row in csv.DictReader(files["summary.csv"].splitlines())}
-    own = [ear.dice for case in outcomes[0].figures for ear in case.ears]
-    assert float(summary["reader", "dice"]["mean"]) == pytest.approx(np.mean(own), rel=1e-4)
-    assert float(summary["reader", "dice"]["sd"]) == pytest.approx(np.std(own, ddof=1), rel=1e-3)
-    assert ("unet_2d", "helicotrema_mm") not in summary
-    assert "0.884 ± 0.076" not in files["tables.md"]  # its voxels are not the paper's
-    page = files["index.html"]
-    assert "Methods on Balls" in page
-    assert "data:image/png;base64" in page
-    assert "src=" not in page.replace('src="data:', "")
-    if can_draw():
-        assert page.count("mean of Balls") == 4  # picture and caption of each model
-
-
-def test_tables_state_what_was_trained_and_hold_every_measure(outcomes):
-    conditions, side_by_side, *tests = method_tables(outcomes)
-    assert [row[0] for row in conditions.rows] == ["reader", "unet_2d"]
-    assert conditions.rows[0][3:5] == ("1", CARD.trained_on)
-    assert side_by_side.columns[2:] == tuple(MEASURES)
-    assert side_by_side.rows[1][-1] == "–"
-    assert [table.title for table in tests] == ["Tests on Balls: DSC", "Tests on Balls: HD (mm)"]
-    assert tests[0].columns == ("model", "unet_2d")
-    assert tests[0].rows == (("reader", "+0.000 [+0.000, +0.000], p 1, adjusted 1, n 3"),)
-    assert "comparisons in this table, 1 (Holm 1979)" in tests[0].note
-
-
-def test_differences_are_marked_by_wilcoxons_test(outcomes):
-    def shifted(outcome, by):
-        case = outcome.figures[0]
-        cases = tuple(
-            replace(case, name=f"c{n}", patient="", ears=(replace(case.ears[0], dice=0.8 + 0.01 * n + by),))
-            for n in range(8)
-        )
-        return replace(outcome, figures=cases)
-
-    first, better, same = shifted(outcomes[0], 0.0), shifted(outcomes[1], 0.02), shifted(outcomes[1], 0.0)
-    table = next(one for one in method_tables([first, better, same]) if one.title == "Methods on Balls")
-    assert [row[2].endswith("*") for row in table.rows] == [False, True, False]
-    tests = pairs_table("Balls", [(one, one.figures) for one in (first, better, same)], "DSC")
-    assert tests.rows[0][1:] == (
-        "-0.020 [-0.020, -0.020], p 0.0078, adjusted 0.023, n 8",
-        "+0.000 [+0.000, +0.000], p 1, adjusted 1, n 8",
-    )
-    assert tests.rows[1][1:] == ("", "+0.020 [+0.020, +0.020], p 0.0078, adjusted 0.023, n 8")
-
-
-def test_figures_of_methods_have_a_point_an_ear_and_a_row_a_method_that_has_the_figure(outcomes):
-    drawn = method_figures({outcome.model: outcome.figures for outcome in outcomes})
-    assert list(drawn) == ["Methods: Dice", "Methods: landmarks (mm)"]
-    assert ["unet_2d" in svg for svg in drawn.values()] == [True, False]
-    assert method_figures({"m": ()}) == {}
-
-
 @pytest.mark.skipif(not can_draw(), reason="no OpenGL here")
 def test_surfaces_show_found_missed_and_invented_parts_in_their_colours(balls, reader):
     import SimpleITK as sitk
@@ -379,56 +265,3 @@ def _pixels(png, reader_io, name):
         path.write_bytes(png)
         reader_io.SetFileName(str(path))
         return sitk.GetArrayFromImage(reader_io.Execute())
-
-
-def parsed(*arguments):
-    parser = argparse.ArgumentParser()
-    command.add_evaluate_command(parser.add_subparsers())
-    return parser.parse_args(["evaluate", *map(str, arguments)])
-
-
-def test_models_of_any_method_are_judged_by_one_command(tmp_path, capsys):
-    torch.manual_seed(1)
-    path = data_set(tmp_path / "balls", 1)
-    save_model(tmp_path / "store", replace(CARD, name="dual"), DualHeadUNet(DualHeadUNetConfig(widths=(4, 6))))
-    save_model(tmp_path / "run" / "best", replace(CARD, name="flat"), AutoCasNet(AutoCasNetConfig(widths=(4, 6))))
-    models = ("dual", tmp_path / "run" / "best" / "flat")
-    chosen = parsed("--model", *models, "--models", tmp_path / "store", "--data", path, "--views", 1, "--device", "cpu",
-                    "-o", tmp_path / "out")  # fmt: skip
-    assert command.run_evaluate_command(chosen) == 0
-    rows = list(csv.DictReader((tmp_path / "out" / "cases.csv").read_text(encoding="utf-8").splitlines()))
-    assert [(row["model"], row["group"]) for row in rows] == [("dual", "Balls"), ("flat", "Balls")]
-    assert load_card("flat", tmp_path / "run" / "best").method == "autocasnet"
-
-
-def test_what_the_time_did_not_suffice_for_is_said_of_data_sets_as_well(tmp_path, capsys):
-    path = data_set(tmp_path / "balls", 2)
-    save_model(tmp_path / "store", replace(CARD, name="dual"), DualHeadUNet(DualHeadUNetConfig(widths=(4, 6))))
-    chosen = parsed("--model", "dual", "--models", tmp_path / "store", "--data", path, "--views", 1, "--device", "cpu",
-                    "--minutes", 1e-9, "-o", tmp_path / "out")  # fmt: skip
-    assert command.run_evaluate_command(chosen) == 0
-    assert "dual: 2 scans remain; the same command goes on with them." in capsys.readouterr().out
-    (tmp_path / "balls" / "b0.nrrd").write_text("no scan")
-    chosen.minutes = None
-    assert command.run_evaluate_command(chosen) == 2
-    assert "dual: 1 scans failed" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("--data", "a.toml", "b.json"), "goes with others of its kind alone"),
-        (("--case", "s.nrrd", "l.nrrd", "--contrast", "matched"), "--contrast goes with data sets"),
-        (("--case", "s.nrrd", "l.nrrd", "--pool"), "--pool goes with data sets"),
-        (("--data", "a.toml", "--whole-volume"), "--whole-volume: not with data sets of the trainer"),
-        (("--data", "a.toml", "--drawn", "d", "--scanner", "micro"), "--drawn, --scanner: not with data sets"),
-    ],
-)
-def test_arguments_that_contradict_each_other_are_refused(tmp_path, arguments, words):
-    with pytest.raises(InputError, match=words):
-        command.check_arguments(parsed("--model", "m", "-o", tmp_path, *arguments))
-
-
-def test_outcome_without_a_card_is_no_method():
-    assert method_tables([Outcome("m", ())]) == ()
-    assert len(LANDMARK_NAMES) == 3

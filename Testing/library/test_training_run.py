@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from torch.nn import functional
 
 from InnerEarAILib.model_store import load_card, load_network
 from InnerEarAILib.training import trainer as trainer_module
 from InnerEarAILib.training.configuration import ConfigurationError
 from InnerEarAILib.training.losses import JointLoss, segmentation_loss
-from InnerEarAILib.training.processes import Processes
 from InnerEarAILib.training.run_folder import read_metrics
 from InnerEarAILib.training.samples import collate
-from library.tiny_training import BallSource, tiny_config, tiny_trainer, weights
-
-SCRIPT = Path(__file__).with_name("tiny_training.py")
-LIBRARY = Path(__file__).parents[2] / "InnerEarAI"
-
+from library.tiny_training import BallSource, InterruptedSource, started_run, tiny_config, tiny_trainer, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -37,15 +27,6 @@ def undisturbed(tmp_path_factory):
     trainer = tiny_trainer(tmp_path_factory.mktemp("undisturbed") / "run")
     trainer.run()
     return trainer
-
-
-class InterruptedSource(BallSource):
-    """Sends the process a signal while it prepares sample number 5."""
-
-    def sample(self, index):
-        if index == 5:
-            signal.raise_signal(signal.SIGINT)
-        return super().sample(index)
 
 
 def test_accumulated_passes_make_the_step_of_one_large_batch(tmp_path):
@@ -240,113 +221,22 @@ def test_single_task_network_trains_and_is_exported(tmp_path, heads):
     assert network.config.heads == heads
 
 
-def script(folder, resume, iterations=60, command=(sys.executable,)):
-    environment = {**os.environ, "PYTHONPATH": str(LIBRARY), "OMP_NUM_THREADS": "1"}
-    arguments = [*command, str(SCRIPT), str(folder), resume, str(iterations)]
-    return subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL)
-
-
 @pytest.mark.slow
 def test_run_killed_twice_and_resumed_ends_with_the_weights_of_an_undisturbed_one(tmp_path):
-    assert script(tmp_path / "whole", "fresh").wait(300) == 0
+    assert started_run(tmp_path / "whole", "fresh").wait(300) == 0
     for resume in ("fresh", "resume"):
         checkpoint = tmp_path / "killed" / "checkpoint.safetensors"
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-        process = script(tmp_path / "killed", resume)
+        process = started_run(tmp_path / "killed", resume)
         deadline = time.monotonic() + 120
         while not (checkpoint.exists() and checkpoint.stat().st_mtime_ns > before) and time.monotonic() < deadline:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "killed" / "weights-0.pt").exists()
-    assert script(tmp_path / "killed", "resume").wait(300) == 0
+    assert started_run(tmp_path / "killed", "resume").wait(300) == 0
     whole, killed = (torch.load(tmp_path / run / "weights-0.pt") for run in ("whole", "killed"))
     assert torch.equal(whole, killed)
-
-
-class OneOf(Processes):
-    """A process of several that never meets the others."""
-
-    def average_gradients(self, network):
-        del network
-
-    def agree(self, values, device):
-        del device
-        return list(values)
-
-
-class WatchedSource(BallSource):
-    """Keeps the numbers of the samples it was asked for."""
-
-    def __init__(self):
-        self.asked = []
-
-    def sample(self, index):
-        self.asked.append(index)
-        return super().sample(index)
-
-
-@pytest.mark.parametrize(
-    ("accumulation", "count", "passes"), [(15, 1, 15), (15, 3, 5), (15, 4, 4), (1, 4, 1), (2, 8, 1)]
-)
-def test_accumulation_is_shared_out_among_processes(accumulation, count, passes):
-    assert Processes(0, count).passes_of_step(accumulation) == passes
-
-
-def test_processes_share_the_iterations_of_one(tmp_path):
-    asked, steps = [], []
-    for rank in (0, 1):
-        source, config = WatchedSource(), tiny_config(optimisation={"iterations": 8, "accumulation": 4})
-        trainer = tiny_trainer(tmp_path / str(rank), config, source=source, processes=OneOf(rank, 2))
-        step = trainer._optimiser.step
-        trainer._optimiser.step = lambda step=step, rank=rank: (steps.append(rank), step())
-        trainer.run()
-        assert trainer.state.iteration == 8
-        asked.append(source.asked[:4])
-    assert asked == [[0, 2, 4, 6], [1, 3, 5, 7]]
-    assert steps == [0, 0, 1, 1]
-
-
-def test_accumulation_that_processes_cannot_share_is_said_and_stands_on_the_card(tmp_path):
-    said = []
-    config = tiny_config(optimisation={"iterations": 16, "accumulation": 15})
-    tiny_trainer(tmp_path / "run", config, processes=OneOf(0, 4), say=said.append).run()
-    assert (
-        "4 processes, 4 passes each for a step: 16 in all instead of 15, which 4 processes cannot share evenly." in said
-    )
-    trained_on = load_card("tiny", tmp_path / "run" / "last").trained_on
-    assert "16 iterations of one tile" in trained_on
-    assert "for each of 4 processes, 16 passes to a step" in trained_on
-
-
-def test_run_of_one_process_is_gone_on_with_by_several(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        tiny_trainer(tmp_path / "run", source=InterruptedSource()).run()
-    source = WatchedSource()
-    resumed = tiny_trainer(tmp_path / "run", source=source, processes=OneOf(1, 4))
-    resumed.resume()
-    begun = resumed.state.iteration
-    before = weights(resumed)
-    resumed.run()
-    assert source.asked[0] == begun + 1
-    assert not torch.equal(before, weights(resumed))
-
-
-@pytest.mark.parametrize("resume", [False, True])
-def test_processes_begin_with_the_same_weights_and_drop_differently(tmp_path, resume):
-    def drawn(rank):
-        trainer = tiny_trainer(tmp_path / "run", processes=OneOf(rank, 2))
-        if resume:
-            trainer.resume()
-        begun = weights(trainer)
-        trainer._begin_together()
-        return begun, torch.rand(4)
-
-    if resume:
-        tiny_trainer(tmp_path / "run").run()
-    (first, dropped), (second, otherwise) = drawn(0), drawn(1)
-    assert torch.equal(first, second)
-    assert not torch.equal(dropped, otherwise)
 
 
 def test_interrupted_run_is_kept_before_it_is_validated(tmp_path, monkeypatch):
@@ -361,63 +251,3 @@ def test_interrupted_run_is_kept_before_it_is_validated(tmp_path, monkeypatch):
     resumed = tiny_trainer(tmp_path / "run", seldom)
     resumed.resume()
     assert resumed.state.iteration == trainer.state.iteration > 0
-
-
-@pytest.mark.slow
-def test_two_processes_train_as_one_with_their_accumulation_together(tmp_path):
-    assert script(tmp_path / "one", "fresh", 12).wait(300) == 0
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    assert script(tmp_path / "two", "fresh", 12, torchrun).wait(300) == 0
-    one = torch.load(tmp_path / "one" / "weights-0.pt")
-    first, second = (torch.load(tmp_path / "two" / f"weights-{rank}.pt") for rank in (0, 1))
-    assert torch.equal(first, second)
-    assert torch.allclose(one, first, atol=1e-4)
-    fresh = weights(tiny_trainer(tmp_path / "start"))
-    assert (one - fresh).abs().max() > 3e-3
-
-
-def test_run_begins_with_given_weights_and_their_final_heatmaps(tmp_path, undisturbed):
-    card = load_card("tiny", undisturbed.folder / "last")
-    trainer = tiny_trainer(tmp_path / "run", tiny_config(optimisation={"iterations": 4, "learning_rate": 1e-9}))
-    trainer.begin_with(load_network(card), f"{card.name} {card.version}")
-    trainer.run()
-    written = load_card("tiny", tmp_path / "run" / "last")
-    begun = torch.cat([weight.reshape(-1) for weight in load_network(card).parameters()])
-    kept = torch.cat([weight.reshape(-1) for weight in load_network(written).parameters()])
-    assert torch.allclose(begun, kept, atol=1e-4)
-    assert f"began with the weights of {card.name} {card.version}" in written.trained_on
-    assert int(written.version.split("-")[1]) == int(card.version.split("-")[1]) + 4
-    final = trainer.config.heatmaps.final
-    reports = [row for row in read_metrics(tmp_path / "run" / "metrics.csv") if "loss" in row]
-    assert {(row["heatmap_amplitude"], row["heatmap_spread"]) for row in reports} == {(final.amplitude, final.spread)}
-
-
-def test_resumed_run_knows_what_it_began_with(tmp_path, undisturbed):
-    card = load_card("tiny", undisturbed.folder / "last")
-    stopped = tiny_trainer(tmp_path / "run", source=InterruptedSource())
-    stopped.begin_with(load_network(card), "tiny 1")
-    with pytest.raises(KeyboardInterrupt):
-        stopped.run()
-    resumed = tiny_trainer(tmp_path / "run")
-    resumed.resume()
-    assert resumed.state.begun_with == "tiny 1"
-
-
-def test_weights_of_another_network_are_refused(tmp_path, undisturbed):
-    card = load_card("tiny", undisturbed.folder / "last")
-    trainer = tiny_trainer(tmp_path / "run", tiny_config(network={"widths": [4, 6, 10]}))
-    with pytest.raises(ConfigurationError, match="another network"):
-        trainer.begin_with(load_network(card), "tiny 1")
-
-
-def test_run_of_a_network_for_finer_voxels_begins_with_the_coarser_one(tmp_path, undisturbed):
-    card = load_card("tiny", undisturbed.folder / "last")
-    trainer = tiny_trainer(tmp_path / "run", tiny_config(network={"widths": [4, 6, 8], "subvoxel_factor": 2}))
-    balls = collate([BallSource().sample(n) for n in range(2)]).image
-    trainer.begin_with(load_network(card), "tiny 1")
-    with torch.no_grad():
-        said = load_network(card)(functional.avg_pool3d(balls, 2)).segmentation
-        for network in (trainer.network, trainer.average.network):
-            says = network.eval()(balls).segmentation
-            torch.testing.assert_close(functional.avg_pool3d(says, 2), said, atol=1e-4, rtol=1e-4)
-    assert trainer.state.begun_with == "tiny 1"

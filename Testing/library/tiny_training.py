@@ -5,7 +5,11 @@ Run as a script it trains in a folder of its own, so that a test can kill it.
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +22,8 @@ from InnerEarAILib.training.processes import started_processes
 from InnerEarAILib.training.samples import TrainingSample
 from InnerEarAILib.training.seen_scans import SeenScans
 from InnerEarAILib.training.trainer import Trainer
+
+LIBRARY = Path(__file__).parents[2] / "InnerEarAI"
 
 TILE = 16
 CPU = torch.device("cpu")
@@ -34,6 +40,15 @@ class BallSource:
         image = (2 * ball - 0.5 + rng.normal(0, 0.2, ball.shape)).astype(np.float32)
         landmarks = (centre + radius * np.eye(3))[None]
         return TrainingSample(image, ball, landmarks, np.ones(3, bool))
+
+
+class InterruptedSource(BallSource):
+    """Sends the process a signal while it prepares sample number 5."""
+
+    def sample(self, index):
+        if index == 5:
+            signal.raise_signal(signal.SIGINT)
+        return super().sample(index)
 
 
 def tiny_config(**changes) -> TrainingConfig:
@@ -80,25 +95,6 @@ def weights(trainer: Trainer) -> torch.Tensor:
     return torch.cat([part.detach().reshape(-1) for part in parts])
 
 
-def main(folder: str, resume: str, iterations: str) -> None:
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    # Where a gradient is nothing but rounding, AdamW would take a whole step in a random direction; SGD takes none.
-    steady = {"optimiser": "sgd", "momentum": 0.9, "warmup_share": 0.0, "annealing_share": 0.0}
-    with started_processes(cuda=False) as processes:
-        passes = {"iterations": int(iterations), "accumulation": 2}
-        config = tiny_config(optimisation=steady | passes, heatmaps={"schedule": "constant"})
-        trainer = tiny_trainer(Path(folder), config, processes=processes, say=print)
-        if resume == "resume":
-            trainer.resume()
-        trainer.run()
-    torch.save(weights(trainer), Path(folder) / f"weights-{processes.rank}.pt")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
-
-
 def tiny_table(iterations: int) -> str:
     """A configuration file that trains on labelled scans within seconds."""
     return f"""
@@ -119,3 +115,29 @@ validation_cases = 1
 validation_tiles = 1
 region_mm = 10.0
 """
+
+
+def started_run(folder: Path, resume: str, iterations: int = 60, command: Sequence[str] = (sys.executable,)):
+    """This script in a process of its own; resume: "fresh" or "resume"."""
+    environment = {**os.environ, "PYTHONPATH": str(LIBRARY), "OMP_NUM_THREADS": "1"}
+    arguments = [*command, __file__, str(folder), resume, str(iterations)]
+    return subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL)
+
+
+def main(folder: str, resume: str, iterations: str) -> None:
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    # Where a gradient is nothing but rounding, AdamW would take a whole step in a random direction; SGD takes none.
+    steady = {"optimiser": "sgd", "momentum": 0.9, "warmup_share": 0.0, "annealing_share": 0.0}
+    with started_processes(cuda=False) as processes:
+        passes = {"iterations": int(iterations), "accumulation": 2}
+        config = tiny_config(optimisation=steady | passes, heatmaps={"schedule": "constant"})
+        trainer = tiny_trainer(Path(folder), config, processes=processes, say=print)
+        if resume == "resume":
+            trainer.resume()
+        trainer.run()
+    torch.save(weights(trainer), Path(folder) / f"weights-{processes.rank}.pt")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
