@@ -21,9 +21,9 @@ from InnerEarAILib.training.configuration import TrainingConfig
 from InnerEarAILib.training.data_source import TrainingData, data_of
 from InnerEarAILib.training.manifest_dataset import ManifestSource, load_case
 from InnerEarAILib.training.processes import Processes
+from InnerEarAILib.training.run_state import Export, RunState
 from InnerEarAILib.training.samples import SampleSource
 from InnerEarAILib.training.seen_scans import SeenScans
-from InnerEarAILib.training.trainer import Export, RunState
 from InnerEarAILib.training.validation import ValidationFigures
 
 OVERLAP_SHARE_OF_TILE = 25 / 128

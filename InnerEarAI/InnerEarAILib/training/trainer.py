@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from InnerEarAILib.training.processes import Processes
 from InnerEarAILib.training.report import Report
 from InnerEarAILib.training.run_folder import MetricsTable, set_aside_damaged
 from InnerEarAILib.training.run_settings import check_settings
+from InnerEarAILib.training.run_state import Export, RunState
 from InnerEarAILib.training.samples import Batch, SampleSource, TrainingSample
 from InnerEarAILib.training.schedules import HeatmapShape
 from InnerEarAILib.training.seen_scans import SeenScans
@@ -54,37 +55,6 @@ RANK_STRIDE = 1_000_003
 
 RESERVED_SHARE = 0.03
 """Share of a time budget kept for the last validation and export, before their true length is known."""
-
-
-@dataclass
-class RunState:
-    """Where a run stands; what a checkpoint keeps beside the tensors.
-
-    Attributes:
-        iteration: passes done, by all processes together.
-        seconds: time spent, over all resumptions.
-        best_score: of the best validation so far.
-        validated: iteration of the last validation.
-        begun_with: name and version of the model whose weights the run began with; empty: it began from nothing.
-        stage: of the method's training; see objectives. Weights of an earlier stage are never the best.
-        reserved: seconds of a time budget kept for the last validation and export; 0: their length is not known yet.
-        seen_before: the labelled scans that those weights had seen; see SeenScans.figures.
-        settings: of the run; see run_settings.settings_of.
-    """
-
-    iteration: int = 0
-    seconds: float = 0.0
-    best_score: float = float("-inf")
-    validated: int = 0
-    begun_with: str = ""
-    stage: int = 0
-    reserved: float = 0.0
-    seen_before: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
-Export = Callable[[nn.Module, str, RunState, ValidationFigures], None]
-"""Writes a model folder: (network, "last" or "best", where the run stands, figures)."""
 
 
 def check_beginning(trained: nn.Module, network: Any, name: str) -> None:
