@@ -34,7 +34,7 @@ from InnerEarAILib.failures import (
 )
 from InnerEarAILib.model_store import list_models
 from InnerEarAILib.progress import Cancelled, Progress
-from InnerEarAILib.result_files import check_output, write_results
+from InnerEarAILib.result_files import check_output, has_results, write_results
 from InnerEarAILib.saying import say, silence
 from InnerEarAILib.scan_files import read_volume
 from InnerEarAILib.scan_names import named, stem_of
@@ -204,7 +204,8 @@ def _segment_one(scan: Path, name: str, chosen: argparse.Namespace, segmenter: A
     with suppress(Exception):  # the results are there; a speed that cannot be kept is no failure of theirs
         learn(result.provenance)
     if not result.ears:
-        _say(f"{name}: No inner ear was found; nothing was written.")
+        earlier = " Earlier results of that name stay there." if has_results(chosen.output, name) else ""
+        _say(f"{name}: No inner ear was found; nothing was written.{earlier}")
         return EXIT_NO_EAR
     for ear in result.ears:
         say(f"{name}: {_described(ear)}", sys.stdout)

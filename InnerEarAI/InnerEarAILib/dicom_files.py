@@ -43,6 +43,8 @@ _TAGS = {
     "columns": "0028|0011",
     "spacing": "0028|0030",
     "bits": "0028|0100",
+    "stored bits": "0028|0101",
+    "signed": "0028|0103",
     "intercept": "0028|1052",
     "slope": "0028|1053",
 }
@@ -90,6 +92,10 @@ class Slice:
         """Slope and intercept, by which stored values become Hounsfield units."""
         slope, intercept = self.numbers("slope"), self.numbers("intercept")
         return (float(slope[0]) if len(slope) else 1.0, float(intercept[0]) if len(intercept) else 0.0)
+
+    def number_format(self) -> tuple[float | int, ...]:
+        """What decides how a reader holds the values: rescaling, bits, and whether there are negative stored ones."""
+        return (*self.rescaling(), *(self.number(tag, 0) for tag in ("bits", "stored bits", "signed")))
 
     def is_whole(self) -> bool:
         """Whether the file has all pixels of its rows and columns; compressed ones are left to the decoder."""

@@ -120,7 +120,7 @@ def read_dicom_folder(folder: Path, series_number: int | None = None, progress: 
     reader = sitk.ImageSeriesReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileNames([one.path for one in slices])
-    if len({one.rescaling() for one in slices}) > 1:
+    if len({one.number_format() for one in slices}) > 1:
         # The reader would keep every slice in whole numbers of the first one's range.
         reader.SetOutputPixelType(sitk.sitkFloat32)
     try:

@@ -35,7 +35,7 @@ class Quality:
     """How far the result can be trusted.
 
     Attributes:
-        volume_mm3: volume of the segmented labyrinth.
+        volume_mm3: volume of the segmented labyrinth, on the fine grid whatever the output grid.
         distances_mm: distances between landmarks, keys such as "helicotrema–oval window"; only of found ones.
         mean_standard_deviation: standard deviation over the TTA views, mean over the voxels of the region round the
             ear (the paper's out-of-distribution signal), where what lies outside the scan counts as sure; None with a

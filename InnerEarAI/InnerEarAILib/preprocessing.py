@@ -145,7 +145,8 @@ def normalise(voxels: np.ndarray) -> np.ndarray:
     if deviation <= smallest:
         raise InputError("Nearly every voxel of the scan has the same value there; choose a scan that shows tissue.")
     # In place, since a whole scan may be large.
-    filled = np.nan_to_num(voxels.astype(np.float32), copy=False, nan=low)
+    filled = voxels.astype(np.float32)
+    filled[np.isnan(filled)] = low
     np.clip(filled, low, high, out=filled)
     filled -= np.float32(mean)
     filled /= np.float32(deviation)

@@ -66,10 +66,19 @@ def check_output(directory: Path, name: str, overwrite: bool = False) -> None:
             "give the scan a shorter name."
         ) from error
     if existing and not overwrite:
-        raise InputError(
-            f"There are results of {name} in {directory} already ({existing[0]}); "
-            "choose another folder, or allow overwriting (--overwrite)."
-        )
+        raise _already_there(directory, name, existing[0])
+
+
+def _already_there(directory: Path, name: str, file: str) -> InputError:
+    return InputError(
+        f"There are results of {name} in {directory} already ({file}); "
+        "choose another folder, or allow overwriting (--overwrite)."
+    )
+
+
+def has_results(directory: Path, name: str) -> bool:
+    """Whether a folder holds any file of the results of a scan of this name."""
+    return any(_is_there(directory / file) for file in result_file_names(name))
 
 
 def check_folder(directory: Path) -> Path:
@@ -146,7 +155,7 @@ def write_results(scan_result: ScanResult, directory: Path, name: str, overwrite
     check_output(directory, name, overwrite)
     made = _make_folder(directory)
     try:
-        with replacing_set(directory, result_file_names(name)) as new:
+        with replacing_set(directory, result_file_names(name), overwrite) as new:
             try:
                 _write_set(scan_result, new, name)
             except InputError as error:  # it names the folder where the files are made
@@ -155,6 +164,8 @@ def write_results(scan_result: ScanResult, directory: Path, name: str, overwrite
         for folder in reversed(made):
             with suppress(OSError):  # no longer empty: someone else works there too
                 folder.rmdir()
+        if isinstance(error, FileExistsError):  # another run wrote them meanwhile
+            raise _already_there(directory, name, error.filename) from error
         if isinstance(error, OSError):
             raise InputError(f"The results cannot be written to {directory} ({error.strerror}).") from error
         raise

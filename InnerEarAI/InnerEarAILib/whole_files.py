@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -32,17 +33,19 @@ def unfinished_folder(directory: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_set(directory: Path, names: Sequence[str]) -> Iterator[Path]:
+def replacing_set(directory: Path, names: Sequence[str], overwrite: bool = True) -> Iterator[Path]:
     """Files that belong together, to be written in place of earlier ones, which they become at the end of the block.
 
     Args:
         directory: where they are to stand; exists.
         names: of all files that belong to the set, old or new; others stay as they are.
+        overwrite: whether earlier ones may go; they may have come while the block was writing.
 
     Yields:
         The folder to write to. Where the block or a move fails, the earlier files are as they were.
 
     Raises:
+        FileExistsError: if an earlier file may not go; its name is the error's `filename`.
         OSError: if the folder cannot be written to.
     """
     with unfinished_folder(directory) as folder:
@@ -50,6 +53,9 @@ def replacing_set(directory: Path, names: Sequence[str]) -> Iterator[Path]:
         new.mkdir()
         old.mkdir()
         yield new
+        earlier = [] if overwrite else [name for name in names if os.path.lexists(directory / name)]
+        if earlier:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), earlier[0])
         _exchange(new, old, directory, names)
 
 

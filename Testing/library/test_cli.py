@@ -176,6 +176,15 @@ def test_failures_have_a_code_and_one_sentence_and_leave_nothing(tmp_path, scan,
     assert os.listdir(tmp_path) == ["scan.nrrd"]
 
 
+def test_where_no_ear_is_found_any_more_earlier_results_are_mentioned(tmp_path, scan, capsys):
+    assert run(scan, "-o", tmp_path / "out") == 0
+    before = sorted(os.listdir(tmp_path / "out"))
+    capsys.readouterr()
+    assert run(scan, "-o", tmp_path / "out", "--overwrite", answer=scan_result([])) == 3
+    assert capsys.readouterr().err.endswith("nothing was written. Earlier results of that name stay there.\n")
+    assert sorted(os.listdir(tmp_path / "out")) == before
+
+
 def test_traceback_is_shown_on_demand(tmp_path, scan, capsys):
     assert run(scan, "-o", tmp_path / "out", "--verbose", answer=ZeroDivisionError("bug")) == 1
     assert "Traceback" in capsys.readouterr().err

@@ -72,15 +72,11 @@ def test_values_are_rescaled_to_hounsfield_units(tmp_path):
     np.testing.assert_array_equal(read_volume(tmp_path / "scan").voxels, volume.voxels)
 
 
-def test_slices_that_are_rescaled_unlike_keep_their_values(tmp_path):
+@pytest.mark.parametrize("rescaling", [{"0028|1052": "-1024", "0028|1053": "1"}, {}], ids=["rescaled", "as stored"])
+def test_slices_that_are_held_unlike_keep_their_values(tmp_path, rescaling):
     volume = noisy_scan(shape=SHAPE)
     volume.voxels[0] = volume.voxels[0].clip(0)
-    write_dicom(
-        tmp_path / "scan",
-        volume,
-        leave_out=(0,),
-        changes=lambda k, tags: tags | {"0028|1052": "-1024", "0028|1053": "1"},
-    )
+    write_dicom(tmp_path / "scan", volume, leave_out=(0,), changes=lambda k, tags: tags | rescaling)
     # Without a sign, and without an intercept.
     write_dicom(tmp_path / "scan", volume.with_voxels(volume.voxels.astype(np.uint16)), leave_out=range(1, SHAPE[0]))
     assert volume.voxels.min() < 0

@@ -256,6 +256,23 @@ def test_earlier_results_are_kept_unless_overwriting_is_allowed(tmp_path):
     assert content(tmp_path) == before
 
 
+def test_of_two_runs_of_one_name_at_a_time_the_second_to_end_is_refused(tmp_path, monkeypatch):
+    write_set, other = result_files._write_set, tmp_path / "out"
+
+    def slowly(scan_result, folder, name):
+        monkeypatch.setattr(result_files, "_write_set", write_set)
+        write_results(first, other, "scan")
+        write_set(scan_result, folder, name)
+
+    first = scan_result([painted_ear("left", LEFT_LPS)])
+    monkeypatch.setattr(result_files, "_write_set", slowly)
+    with pytest.raises(InputError, match=r"There are results of scan in .*out already .*--overwrite"):
+        write_results(scan_result(both_ears()), other, "scan")
+    kept = content(other)
+    write_results(first, tmp_path / "alone", "scan")
+    assert kept == content(tmp_path / "alone")
+
+
 def test_overwriting_leaves_no_file_of_the_earlier_set(tmp_path):
     write_results(scan_result(both_ears()), tmp_path, "scan")
     write_results(scan_result(both_ears()), tmp_path, "other")
