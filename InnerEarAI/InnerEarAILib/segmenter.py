@@ -22,7 +22,7 @@ import torch
 
 from InnerEarAILib import __version__
 from InnerEarAILib.contrast_matching import DRAWN_EARS, ContrastReference, match_contrast
-from InnerEarAILib.ear_result import EarResult, ScanResult, Side
+from InnerEarAILib.ear_result import EarResult, ScanResult
 from InnerEarAILib.inference.chirality import side_of_ear
 from InnerEarAILib.inference.device import choose_device, why_no_gpu
 from InnerEarAILib.inference.locator import SAME_EAR_MM, EarCandidate, gather_candidates, locate_ears
@@ -43,7 +43,7 @@ from InnerEarAILib.inference.quality import (
     reaches_end,
     volume_mm3,
 )
-from InnerEarAILib.inference.sides import with_sides
+from InnerEarAILib.inference.sides import DrawnEar, with_sides
 from InnerEarAILib.inference.uncertainty import label_deviation
 from InnerEarAILib.inference.warm_up import warm_up
 from InnerEarAILib.model_card import ModelError
@@ -73,9 +73,6 @@ NEAR_END_VOXELS = 1.5
 
 LEAST_LABYRINTH_MM3 = 60.0
 """A smaller segmentation is no labyrinth (smallest of 71 real ones: 140 mm³)."""
-
-DrawnEar = tuple[EarResult, Side | None]
-"""An ear, and the side that its shape tells."""
 
 
 def segment(
@@ -308,23 +305,24 @@ class _Route:
                     "A cavity that looked like a labyrinth was passed over: an ear's landmarks or canals are missing."
                 )
                 return None
-            side = side_of_ear(landmarks, mask)
             deviation = prediction.standard_deviation
             measured = Volume(known, grid.affine_lps)
+            end, beyond = self._end_reached(mask, measured), beyond_scan(landmarks, measured)
+            told = side_of_ear(landmarks, mask, beyond, is_cut_off=end is not None)
             quality = assess(
                 mask,
                 landmarks,
                 None if deviation is None else mean_standard_deviation(deviation, known, self.card.region_voxels),
-                side,
-                self._end_reached(mask, measured),
+                end,
                 self.card.figures.get("usual_standard_deviation"),
-                beyond_scan(landmarks, measured),
+                beyond,
             )
             uncertainty = probability.with_voxels(label_deviation(probability.voxels))
             view_deviation = None if deviation is None else Volume(deviation, grid.affine_lps)
             if self.options.output_grid == "scan":
                 mask = on_voxels_of(self.volume.grid, mask)
-            return EarResult(side or "right", mask, landmarks, uncertainty, view_deviation, quality), side
+            # The side is named when all ears are known (with_sides).
+            return EarResult("right", mask, landmarks, uncertainty, view_deviation, quality), told
 
     def _end_reached(self, mask: Volume, measured: Volume) -> str | None:
         # A voxel of the scan may be thicker than that.

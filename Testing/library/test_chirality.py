@@ -11,7 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from development_data import development_data
 from InnerEarAILib.ear_result import LandmarkResult
-from InnerEarAILib.inference.chirality import LEAST_SKEW, handedness, side_by_chirality, side_of_ear, skew
+from InnerEarAILib.inference.chirality import LEAST_SKEW, ToldSide, handedness, side_by_chirality, side_of_ear, skew
+from InnerEarAILib.inference.quality import centre_of_mass
 from InnerEarAILib.landmarks import LANDMARK_NAMES
 from InnerEarAILib.phantom.labyrinth import Labyrinth
 from InnerEarAILib.phantom.labyrinth_parameters import sample_labyrinth_parameters
@@ -88,7 +89,7 @@ def test_the_side_of_real_labyrinths_is_told():
         positions = {n: np.array(case[n.replace(" ", "_")]) for n in LANDMARK_NAMES}
         vertices = vtk_to_numpy(reader.GetOutput().GetPoints().GetData()).astype(float)
         assert side_by_chirality(found(positions), vertices.mean(0)) == case["side"], name
-        assert side_of_ear(found(positions, round_window=0.1), surface_voxels(vertices)) == case["side"], name
+        assert side_of_ear(found(positions, round_window=0.1), surface_voxels(vertices)).side == case["side"], name
 
 
 def test_without_all_landmarks_they_leave_the_side_open():
@@ -123,7 +124,7 @@ def test_without_a_round_window_the_labyrinth_tells_the_side_in_any_pose(seed, t
     assert skew(larger, grown["helicotrema"], grown["oval window"]) == pytest.approx(both[0], rel=1e-6)
     astray = posed | {"round window": posed["oval window"] + affine[:3, :3] @ np.array([-1.0, 2.0, 1.0])}
     for guess in (found(astray, round_window=0.06), found(posed)[:2]):
-        assert side_of_ear(guess, there) == ("left" if mirrored else "right")
+        assert side_of_ear(guess, there) == ToldSide("left" if mirrored else "right")
 
 
 @settings(max_examples=6, deadline=None)
@@ -132,7 +133,7 @@ def test_an_ossified_labyrinth_still_tells_its_side(seed, radius_mm):
     whole, landmarks = drawn_ear(seed)
     ossified = without_ball(whole, landmarks["round window"], radius_mm)
     lost = (*found(landmarks)[:2], LandmarkResult("round window", None, 0.0))
-    assert side_of_ear(lost, ossified) == "right"
+    assert side_of_ear(lost, ossified) == ToldSide("right")
 
 
 def test_without_helicotrema_or_oval_window_the_side_is_open():
@@ -142,6 +143,48 @@ def test_without_helicotrema_or_oval_window_the_side_is_open():
         assert side_of_ear((*others, LandmarkResult(missing, None, 0.0)), segmentation) is None
     astray = landmarks | {"helicotrema": landmarks["helicotrema"] * 2}
     assert side_of_ear(found(astray, helicotrema=0.1), segmentation) is None
+
+
+@pytest.mark.parametrize(
+    ("confidence", "told"),
+    [(0.09, None), (0.1, ToldSide("right", "an uncertain landmark")), (0.25, ToldSide("right"))],
+)
+@pytest.mark.parametrize("name", ["helicotrema", "oval_window"])
+def test_an_uncertain_landmark_tells_a_doubtful_side_and_a_guess_none(name, confidence, told):
+    segmentation, landmarks = drawn_ear(1)
+    assert side_of_ear(found(landmarks, round_window=0.2, **{name: confidence}), segmentation) == told
+
+
+def test_a_landmark_beyond_the_scan_tells_nothing():
+    segmentation, landmarks = drawn_ear(1)
+    assert side_of_ear(found(landmarks), segmentation, beyond=("helicotrema",)) is None
+    assert side_of_ear(found(landmarks), segmentation, beyond=("round window",)) == ToldSide("right")
+
+
+def test_the_shape_of_a_labyrinth_that_is_cut_off_is_doubtful_where_the_landmarks_do_not_tell():
+    segmentation, landmarks = drawn_ear(1)
+    assert side_of_ear(found(landmarks), segmentation, is_cut_off=True) == ToldSide("right")
+    told = side_of_ear(found(landmarks, round_window=0.2), segmentation, is_cut_off=True)
+    assert told == ToldSide("right", "the shape of a labyrinth that is cut off")
+
+
+@pytest.mark.parametrize(
+    ("confidence", "told"),
+    [
+        (0.5, ToldSide("right", "a shape that its landmarks contradict")),
+        (0.9, ToldSide("left", "landmarks that its shape contradicts")),
+    ],
+)
+def test_where_landmarks_and_shape_contradict_each_other_the_side_is_doubtful(confidence, told):
+    """As where a scan ends above the round window, and the network is half sure of another place."""
+    segmentation, landmarks = drawn_ear(1)
+    oval, helicotrema = landmarks["oval window"], landmarks["helicotrema"]
+    centre = centre_of_mass(segmentation)
+    across = np.cross(helicotrema - oval, centre - oval)
+    across /= np.linalg.norm(across)
+    # Reflected in the plane that the side is told by, so that its distances stay.
+    mirrored = landmarks["round window"] - 2 * across * ((landmarks["round window"] - oval) @ across)
+    assert side_of_ear(found(landmarks | {"round window": mirrored}, round_window=confidence), segmentation) == told
 
 
 def test_a_shape_without_a_side_tells_none():

@@ -87,13 +87,13 @@ def test_landmarks_without_values_of_the_scan_are_named():
     measured = Volume(places[..., 2] > -2, grid.affine_lps)
     assert beyond_scan(found(RIGHT_EAR), measured) == ("round window",)
     assert beyond_scan((*found(RIGHT_EAR)[:2], LandmarkResult("round window", None, 0.0)), measured) == ()
-    quality = assess(ball_with_canals(), found(RIGHT_EAR), None, "right", None, beyond=("round window",))
+    quality = assess(ball_with_canals(), found(RIGHT_EAR), None, None, beyond=("round window",))
     assert "The round window lies beyond the end of the scan: its place is a guess." in quality.flags
 
 
 def test_a_normal_ear_raises_no_flag():
     shape = ball_with_canals()
-    quality = assess(shape, found(RIGHT_EAR), 1e-3, "right", None, usual_standard_deviation=2e-3)
+    quality = assess(shape, found(RIGHT_EAR), 1e-3, None, usual_standard_deviation=2e-3)
     assert quality.flags == ()
     assert quality.closed_canals == 3
     assert quality.volume_mm3 == pytest.approx(shape.voxels.sum() * 0.175**3)
@@ -106,7 +106,6 @@ def test_a_normal_ear_raises_no_flag():
         ({"segmentation": ball(radius_mm=2.0)}, "volume of the labyrinth is unusual"),
         ({"segmentation": ball_with_canals(torn=1)}, "drawn without a gap: 2 of 3"),
         ({"segmentation": split(ball_with_canals())}, "drawn in 2 parts"),
-        ({"side": None}, "does not tell left from right"),
         ({"reaches_end_of": "scan"}, "reaches the end of the scan and may be cut off"),
         ({"mean_standard_deviation": 5e-2}, "unusually unsure"),
         ({"landmarks": found(RIGHT_EAR | {"round window": np.array([1.2, -0.2, -6.0])})}, "distance oval window–round"),
@@ -118,10 +117,6 @@ def test_a_normal_ear_raises_no_flag():
             {"landmarks": (*found(RIGHT_EAR)[:2], LandmarkResult("round window", RIGHT_EAR["round window"], 0.2))},
             "round window is uncertain",
         ),
-        (
-            {"landmarks": (LandmarkResult("helicotrema", RIGHT_EAR["helicotrema"], 0.2), *found(RIGHT_EAR)[1:])},
-            "check the side",
-        ),
     ],
 )
 def test_what_is_unusual_is_said(change, words):
@@ -129,7 +124,6 @@ def test_what_is_unusual_is_said(change, words):
         "segmentation": ball(),
         "landmarks": found(RIGHT_EAR),
         "mean_standard_deviation": 1e-3,
-        "side": "right",
         "reaches_end_of": None,
         "usual_standard_deviation": 2e-3,
     }
@@ -158,7 +152,7 @@ DISTANCES_MM = {
 def test_what_lies_three_deviations_off_is_unusual(pair, deviations):
     mean_mm, deviation_mm = DISTANCES_MM[pair]
     ear = apart(*pair, mean_mm + deviations * deviation_mm)
-    flags = assess(ball(), ear, None, "right", None).flags
+    flags = assess(ball(), ear, None, None).flags
     assert any(f"distance {'–'.join(pair)}" in flag for flag in flags) == (abs(deviations) > 3)
 
 
@@ -174,16 +168,15 @@ def test_what_lies_six_deviations_off_is_no_ear(pair, deviations):
 def test_a_volume_three_deviations_off_is_unusual(deviations):
     voxels = np.zeros((20, 20, 20), np.uint8)
     voxels.ravel()[: round((187.7 + deviations * 24.4) / 0.5**3)] = 1
-    flags = assess(Volume(voxels, np.diag([0.5, 0.5, 0.5, 1])), found(RIGHT_EAR), None, "right", None).flags
+    flags = assess(Volume(voxels, np.diag([0.5, 0.5, 0.5, 1])), found(RIGHT_EAR), None, None).flags
     assert any("volume of the labyrinth" in flag for flag in flags) == (abs(deviations) > 3)
 
 
 @pytest.mark.parametrize(("confidence", "is_mentioned"), [(0.24, True), (0.25, False)])
 def test_a_landmark_is_uncertain_below_a_quarter(confidence, is_mentioned):
     ear = apart("helicotrema", "oval window", 6.7, confidence)
-    flags = " ".join(assess(ball_with_canals(), ear, None, "right", None).flags)
+    flags = " ".join(assess(ball_with_canals(), ear, None, None).flags)
     assert (f"helicotrema is uncertain (confidence {confidence:.2f})" in flags) == is_mentioned
-    assert ("check the side" in flags) == is_mentioned
     assert is_inner_ear(ear, ball()) != is_mentioned  # without a canal
 
 
@@ -193,7 +186,7 @@ def test_a_window_of_an_ear_without_a_helicotrema_has_to_be_certain(confidence, 
     helicotrema = LandmarkResult("helicotrema", RIGHT_EAR["helicotrema"] if helicotrema_is_found else None, 0.9)
     oval, round_window = found(RIGHT_EAR)[1:]
     ear = (helicotrema, oval, replace(round_window, confidence=confidence))
-    flags = " ".join(assess(ball_with_canals(), ear, None, "right", None).flags)
+    flags = " ".join(assess(ball_with_canals(), ear, None, None).flags)
     assert "oval window is uncertain" not in flags
     assert ("round window is uncertain" in flags) == (not helicotrema_is_found and confidence < 0.5)
 

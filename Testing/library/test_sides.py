@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from InnerEarAILib.ear_result import EarResult, LandmarkResult, Quality
-from InnerEarAILib.inference.sides import with_sides
+from InnerEarAILib.inference.chirality import ToldSide
+from InnerEarAILib.inference.sides import UNDECIDED, with_sides
 from InnerEarAILib.volume import Volume
 
 OVAL_FROM_ROUND_LEFT = np.array([0.84, -0.3, 2.67])
@@ -15,11 +16,24 @@ OVAL_FROM_CENTRE_LEFT = np.array([1.56, -0.06, -0.77])
 """Mean over 48 patients, LPS mm, mirrored to the left."""
 
 
+DOUBT = "an uncertain landmark"
+
+
 def drawn(told, x_mm=0.0, y_mm=0.0, landmarks=()):
+    """An ear, and what its shape tells: "right", "right?" where that is in doubt, None."""
     affine = np.eye(4)
     affine[:2, 3] = x_mm, y_mm
     mask = Volume(np.ones((2, 2, 2), np.uint8), affine)
-    return EarResult("right", mask, landmarks, None, None, Quality(200.0, {}, None, ("before",))), told
+    return EarResult("right", mask, landmarks, None, None, Quality(200.0, {}, None, ("before",))), (
+        told and ToldSide(told.rstrip("?"), DOUBT if told.endswith("?") else None)
+    )
+
+
+def check_flags(ear, told, words):
+    """One sentence of the side, or none; another where the shape is undecided."""
+    expected = ["before"] + [UNDECIDED] * (told is None)
+    assert list(ear.quality.flags[: len(expected)]) == expected
+    assert [words in flag for flag in ear.quality.flags[len(expected) :]] == ([] if words is None else [True])
 
 
 @pytest.mark.parametrize(
@@ -32,13 +46,15 @@ def drawn(told, x_mm=0.0, y_mm=0.0, landmarks=()):
         (None, "both", "right", "is a guess"),
         (None, "left", "left", "because that one was asked for"),
         ("right", "left", "right", "A left ear was asked for; by its shape this is a right one"),
+        ("left?", "auto", "left", "That this is a left ear rests on an uncertain landmark: check the side."),
+        ("left?", "left", "left", None),
+        ("left?", "right", "right", "because that one was asked for"),
     ],
 )
 def test_an_ear_alone_is_called_by_its_shape_or_as_the_user_says(told, asked_for, side, words):
     (ear,) = with_sides([drawn(told)], asked_for)
     assert ear.side == side
-    assert ear.quality.flags[0] == "before"
-    assert [words in flag for flag in ear.quality.flags[1:]] == ([] if words is None else [True])
+    check_flags(ear, told, words)
 
 
 def with_windows(oval_from_round_lps, oval_from_centre_lps, confidence=0.9):
@@ -83,6 +99,9 @@ def test_windows_that_lie_otherwise_tell_no_side(turn_degrees, shift_mm, confide
         ("left", "right", ("left", "right"), "shape this is a left ear", "shape this is a right ear"),
         ("right", "right", ("right", "left"), None, "shape this is a right ear, by its place a left one"),
         (None, "right", ("right", "left"), "called the right ear by its place", "may be mirrored"),
+        ("right?", "left?", ("right", "left"), None, None),
+        ("left?", "right?", ("right", "left"), "called the right ear by its place", "called the left ear by its place"),
+        ("left?", "left", ("right", "left"), "called the right ear by its place", None),
     ],
 )
 @pytest.mark.parametrize("swapped", [False, True])
@@ -91,9 +110,9 @@ def test_two_ears_are_a_right_and_a_left_one(at_right, at_left, sides, said_righ
     ears = sorted(
         with_sides(pair[::-1] if swapped else pair, "auto"), key=lambda ear: ear.segmentation.affine_lps[0, 3]
     )
-    for ear, side, words in zip(ears, sides, (said_right, said_left), strict=True):
+    for ear, told, side, words in zip(ears, (at_right, at_left), sides, (said_right, said_left), strict=True):
         assert ear.side == side
-        assert [words in flag for flag in ear.quality.flags[1:]] == ([] if words is None else [True])
+        check_flags(ear, told, words)
 
 
 @pytest.mark.parametrize(
@@ -103,13 +122,15 @@ def test_two_ears_are_a_right_and_a_left_one(at_right, at_left, sides, said_righ
         ("left", None, ("left", "right"), (None, "told by the other ear's shape")),
         (None, None, ("right", "left"), ("is a guess", "is a guess")),
         ("left", "left", ("right", "left"), ("is a guess", "is a guess")),
+        ("left", "left?", ("left", "right"), (None, "told by the other ear's shape")),
+        ("left?", "right?", ("right", "left"), ("is a guess", "is a guess")),
     ],
 )
 def test_where_places_tell_nothing_shapes_decide(front, back, sides, said):
     ears = with_sides([drawn(front, 0.5, -40.0), drawn(back, 1.5, 40.0)], "auto")
-    for ear, side, words in zip(ears, sides, said, strict=True):
+    for ear, told, side, words in zip(ears, (front, back), sides, said, strict=True):
         assert ear.side == side
-        assert [words in flag for flag in ear.quality.flags[1:]] == ([] if words is None else [True])
+        check_flags(ear, told, words)
 
 
 def test_no_ear_has_no_side():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from InnerEarAILib.ear_result import LandmarkResult, Side
 from InnerEarAILib.inference.quality import (
+    LEAST_CONFIDENCE,
     SIDE_LANDMARKS,
     UNCERTAIN_LANDMARK,
     centre_of_mass,
@@ -23,6 +25,24 @@ LEAST_HANDEDNESS = 0.15
 LEAST_SKEW = 0.05
 """Smaller skews decide no side. Of 48 real labyrinths the least certain has 0.085, the mean is 0.27; of 31 results on
 drawn and real anatomy, ten of them ossified, the least certain has 0.117, and all tell the true side."""
+
+
+CERTAIN_ROUND_WINDOW = 0.6
+"""Where landmarks and shape contradict each other, the landmarks are believed if the round window is as confident as
+this; ours."""
+
+
+@dataclass(frozen=True)
+class ToldSide:
+    """What a labyrinth says of its side.
+
+    Attributes:
+        side: anatomical.
+        doubt: what it rests on that may be wrong, as the end of a sentence; None where nothing speaks against it.
+    """
+
+    side: Side
+    doubt: str | None = None
 
 
 def handedness(positions: Mapping[str, np.ndarray], centre_lps: np.ndarray) -> float:
@@ -79,23 +99,50 @@ def side_by_chirality(landmarks: tuple[LandmarkResult, ...], centre_lps: np.ndar
     return _decided(handedness(positions, centre_lps), LEAST_HANDEDNESS)
 
 
-def side_of_ear(landmarks: tuple[LandmarkResult, ...], segmentation: Volume) -> Side | None:
+def side_of_ear(
+    landmarks: tuple[LandmarkResult, ...], segmentation: Volume, beyond: Collection[str] = (), is_cut_off: bool = False
+) -> ToldSide | None:
     """The side of a result: by its landmarks where all are sure, else by the shape of its labyrinth.
 
-    Where the round window is ossified there is none to be found, and a guess at it would tell the wrong side.
+    Where the round window is ossified there is none to be found, and a guess at it would tell the wrong side; where a
+    scan ends above it, a network may be half sure of another place. So the shape is asked in either case.
+
+    Args:
+        landmarks: the three landmarks.
+        segmentation: 1 labyrinth, 0 not.
+        beyond: names of landmarks that lie beyond the scan: guesses.
+        is_cut_off: whether the labyrinth reaches the end of the scan, so that its shape is not its own.
 
     Returns:
         None where helicotrema or oval window is missing or astray, or the shape is undecided.
     """
-    if all(m.confidence >= UNCERTAIN_LANDMARK for m in landmarks):
-        side = side_by_chirality(landmarks, centre_of_mass(segmentation))
-        if side is not None:
-            return side
-    needed = tuple(m for m in landmarks if m.name in SIDE_LANDMARKS)
-    positions = {m.name: m.position_lps for m in needed if m.position_lps is not None}
-    if len(positions) < len(SIDE_LANDMARKS) or not _all_possible(needed):
+    within = tuple(m for m in landmarks if m.name not in beyond)
+    by_landmarks = None
+    if all(m.confidence >= UNCERTAIN_LANDMARK for m in within):
+        by_landmarks = side_by_chirality(within, centre_of_mass(segmentation))
+    seen = tuple(m for m in within if m.name in SIDE_LANDMARKS and m.confidence >= LEAST_CONFIDENCE)
+    by_shape = _side_by_skew(seen, segmentation)
+    if by_landmarks is None:
+        return None if by_shape is None else ToldSide(by_shape, _doubt_of_shape(seen, is_cut_off))
+    if by_shape in (None, by_landmarks):
+        return ToldSide(by_landmarks)
+    round_window = next(m for m in within if m.name not in SIDE_LANDMARKS)
+    if round_window.confidence >= CERTAIN_ROUND_WINDOW:
+        return ToldSide(by_landmarks, "landmarks that its shape contradicts")
+    return ToldSide(by_shape, "a shape that its landmarks contradict")
+
+
+def _side_by_skew(landmarks: tuple[LandmarkResult, ...], segmentation: Volume) -> Side | None:
+    positions = {m.name: m.position_lps for m in landmarks if m.position_lps is not None}
+    if len(positions) < len(SIDE_LANDMARKS) or not _all_possible(landmarks):
         return None
     return _decided(skew(segmentation, *(positions[name] for name in SIDE_LANDMARKS)), LEAST_SKEW)
+
+
+def _doubt_of_shape(landmarks: tuple[LandmarkResult, ...], is_cut_off: bool) -> str | None:
+    if any(m.confidence < UNCERTAIN_LANDMARK for m in landmarks):
+        return "an uncertain landmark"
+    return "the shape of a labyrinth that is cut off" if is_cut_off else None
 
 
 def _all_possible(landmarks: tuple[LandmarkResult, ...]) -> bool:

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 from scipy import ndimage
 
-from InnerEarAILib.ear_result import LandmarkResult, Quality, Side
+from InnerEarAILib.ear_result import LandmarkResult, Quality
 from InnerEarAILib.inference.topology import CANALS, closed_canals, large_parts
 from InnerEarAILib.volume import Grid, Volume, marked_indices
 
@@ -177,18 +177,16 @@ def assess(
     segmentation: Volume,
     landmarks: tuple[LandmarkResult, ...],
     mean_standard_deviation: float | None,
-    side: Side | None,
     reaches_end_of: str | None,
     usual_standard_deviation: float | None = None,
     beyond: Sequence[str] = (),
 ) -> Quality:
-    """Plausibility of one ear, with a sentence for everything that is unusual.
+    """Plausibility of one ear, with a sentence for everything that is unusual but its side (inference.sides).
 
     Args:
         segmentation: 1 labyrinth, 0 not.
         landmarks: the three landmarks.
         mean_standard_deviation: over the region round the ear; None with a single view.
-        side: as told by chirality; None where undecided.
         reaches_end_of: what the labyrinth touches the end of, "scan" for one; None where it ends before.
         usual_standard_deviation: the largest mean standard deviation of normal ears with this model, from its card;
             None where nobody measured it.
@@ -222,10 +220,6 @@ def assess(
             f"normal ears up to {usual_standard_deviation:.1e}): "
             "the ear may be diseased or the scan unlike those it was trained on."
         )
-    if side is None:
-        flags.append("The shape does not tell left from right.")
-    elif any(m.confidence < UNCERTAIN_LANDMARK for m in landmarks if m.name in SIDE_LANDMARKS):
-        flags.append(f"That this is a {side} ear rests on an uncertain landmark: check the side.")
     if reaches_end_of is not None:
         flags.append(f"The labyrinth reaches the end of the {reaches_end_of} and may be cut off.")
     return Quality(volume, distances, mean_standard_deviation, tuple(flags), canals)
